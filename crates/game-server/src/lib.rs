@@ -1,0 +1,1 @@
+//! Liap Tui, a four-player board game served by the infra crates.

@@ -1,0 +1,3 @@
+//! The game-server binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Ports and vocabulary shared by the infra crates.

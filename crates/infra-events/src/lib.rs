@@ -1,0 +1,1 @@
+//! An embedded event store: checksummed segments, group commit, subscriptions.

@@ -1,0 +1,1 @@
+//! Queues and pub/sub that account for every message.

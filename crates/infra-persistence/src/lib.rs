@@ -1,0 +1,1 @@
+//! Repositories, hybrid memory-first storage, archive and state-machine persistence.

@@ -1,0 +1,1 @@
+//! Rate limits: one atomic decision over several GCRA buckets.

@@ -1,0 +1,1 @@
+//! Timeout, retry and circuit breaker that share one deadline.

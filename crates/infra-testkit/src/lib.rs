@@ -1,0 +1,1 @@
+//! Contract suites, fakes, faults and real servers for tests.

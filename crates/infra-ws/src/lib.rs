@@ -1,0 +1,1 @@
+//! WebSocket connections, rooms and broadcast with bounded queues and resume.
