@@ -1,0 +1,168 @@
+//! The W3C trace context that crosses sockets, queues and stored events.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    random::Random,
+};
+
+/// A `traceparent`: which trace a piece of work belongs to and which span caused it.
+///
+/// It follows the W3C Recommendation "Trace Context" level 1, version 00.
+///
+/// ```
+/// use infra_core::trace::TraceContext;
+///
+/// let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let context: TraceContext = header.parse()?;
+/// assert!(context.is_sampled());
+/// assert_eq!(context.to_string(), header);
+/// # Ok::<(), infra_core::error::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+    flags: u8,
+}
+
+impl TraceContext {
+    /// Starts a new trace with its first span.
+    pub fn root(random: &Random, sampled: bool) -> Self {
+        let trace = (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64());
+        Self { trace: trace.max(1), span: random.next_u64().max(1), flags: u8::from(sampled) }
+    }
+
+    /// Returns the context of a new span of the same trace.
+    #[must_use]
+    pub fn child(self, random: &Random) -> Self {
+        Self { span: random.next_u64().max(1), ..self }
+    }
+
+    /// Returns the trace's id.
+    pub const fn trace_id(self) -> u128 {
+        self.trace
+    }
+
+    /// Returns the span's id.
+    pub const fn span_id(self) -> u64 {
+        self.span
+    }
+
+    /// Returns whether the caller records this trace.
+    pub const fn is_sampled(self) -> bool {
+        self.flags & 1 == 1
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+impl FromStr for TraceContext {
+    type Err = Error;
+
+    /// Parses a `traceparent` header.
+    ///
+    /// A higher version than 00 is read by its first four fields, as the Recommendation asks.
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = |why: &'static str| Error::invalid("parse traceparent", why);
+        let mut fields = text.splitn(5, '-');
+        let mut field = |length: usize, why| {
+            fields.next().filter(|part| is_lower_hex(part, length)).ok_or_else(|| refuse(why))
+        };
+        let version = field(2, "version is not two hex digits")?;
+        let trace = field(32, "trace id is not 32 hex digits")?;
+        let span = field(16, "span id is not 16 hex digits")?;
+        let flags = field(2, "flags are not two hex digits")?;
+        if version == "ff" || (version == "00" && fields.next().is_some()) {
+            return Err(refuse("version does not fit the fields"));
+        }
+        let context = Self {
+            trace: u128::from_str_radix(trace, 16).unwrap_or(0),
+            span: u64::from_str_radix(span, 16).unwrap_or(0),
+            flags: u8::from_str_radix(flags, 16).unwrap_or(0),
+        };
+        match context {
+            Self { trace: 0, .. } => Err(refuse("trace id is zero")),
+            Self { span: 0, .. } => Err(refuse("span id is zero")),
+            context => Ok(context),
+        }
+    }
+}
+
+impl TryFrom<String> for TraceContext {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<TraceContext> for String {
+    fn from(context: TraceContext) -> Self {
+        context.to_string()
+    }
+}
+
+fn is_lower_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+
+    #[test]
+    fn malformed_headers_are_refused() {
+        let cases = [
+            String::new(),
+            "00".to_owned(),
+            format!("ff-{TRACE}-01"),
+            format!("00-{TRACE}-01-extra"),
+            format!("00-{TRACE}-1"),
+            format!("00-{TRACE}-0g"),
+            format!("00-{}-01", TRACE.to_uppercase()),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01".to_owned(),
+        ];
+        for case in cases {
+            assert!(case.parse::<TraceContext>().is_err(), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_read_by_its_first_four_fields() {
+        let context: TraceContext = format!("cc-{TRACE}-00-what-the-future").parse().unwrap();
+        assert!(!context.is_sampled());
+    }
+
+    #[test]
+    fn a_child_stays_in_its_trace() {
+        let random = Random::seeded(2);
+        let root = TraceContext::root(&random, true);
+        let child = root.child(&random);
+        assert_eq!(root.trace_id(), child.trace_id());
+        assert_ne!(root.span_id(), child.span_id());
+        assert!(child.is_sampled());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused_without_a_panic(text in ".{0,80}") {
+            if let Ok(context) = text.parse::<TraceContext>() {
+                prop_assert_eq!(context.to_string().parse::<TraceContext>().unwrap(), context);
+            }
+        }
+    }
+}
