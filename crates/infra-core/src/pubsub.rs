@@ -173,12 +173,11 @@ mod tests {
     /// The definition, by recursion over tokens.
     fn naive(pattern: &[&str], subject: &[&str]) -> bool {
         match (pattern, subject) {
-            ([], []) => true,
             ([">"], [_, ..]) => true,
             ([word, rest @ ..], [token, tail @ ..]) => {
                 (*word == "*" || word == token) && naive(rest, tail)
             }
-            _ => false,
+            (rest, tail) => rest.is_empty() && tail.is_empty(),
         }
     }
 
