@@ -1,1 +1,3 @@
 //! Liap Tui, a four-player board game served by the infra crates.
+
+pub mod domain;
