@@ -1,3 +1,4 @@
 //! Liap Tui, a four-player board game served by the infra crates.
 
+pub mod config;
 pub mod domain;

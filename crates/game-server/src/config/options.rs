@@ -1,0 +1,128 @@
+//! The options as they are written: on the command line, in the environment, in a file.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use serde::Deserialize;
+
+/// Liap Tui: a board game for four, with rooms, bots, reconnection and a dashboard.
+///
+/// Started without a command it serves the game. Every option can also stand in the environment
+/// (its variable is named beside it) or in the TOML file named by --config, under the same name;
+/// the command line wins over the environment, the environment over the file.
+#[derive(Debug, Parser)]
+#[command(name = "game-server", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Another job than serving.
+    #[command(subcommand)]
+    pub job: Option<Job>,
+    /// How to serve.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// A job that needs no server.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Job {
+    /// Plays whole games between bots, without I/O, and prints outcomes and a digest.
+    Simulate {
+        /// How many games.
+        #[arg(long, default_value_t = 100)]
+        games: u32,
+        /// The seed of shuffles and bots; the same seed plays the same games.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// The options of serving; what is not set has the default named in its help.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// A TOML file with these options.
+    #[arg(long, env = "GAME_SERVER_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where players connect [default: 127.0.0.1:8080].
+    #[arg(long, env = "GAME_SERVER_ADDR", value_name = "IP:PORT")]
+    pub addr: Option<SocketAddr>,
+    /// Where the dashboard, metrics and detailed health are [default: 127.0.0.1:8081].
+    #[arg(long, env = "GAME_SERVER_ADMIN_ADDR", value_name = "IP:PORT")]
+    pub admin_addr: Option<SocketAddr>,
+    /// The token that the admin listener asks for; required if it is not on loopback.
+    #[arg(long, env = "GAME_SERVER_ADMIN_TOKEN", value_name = "TEXT", hide_env_values = true)]
+    pub admin_token: Option<String>,
+    /// The folder of everything that is kept [default: ./data].
+    #[arg(long, env = "GAME_SERVER_DATA", value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Where events are kept: `file:FOLDER` or `memory:` [default: file:DATA/events].
+    #[arg(long, env = "GAME_SERVER_EVENTS", value_name = "URL")]
+    pub events: Option<String>,
+    /// Where documents are kept: `file:FOLDER` or `memory:` [default: file:DATA/documents].
+    #[arg(long, env = "GAME_SERVER_DOCUMENTS", value_name = "URL")]
+    pub documents: Option<String>,
+    /// Where finished games are archived: `file:FOLDER` or `memory:` [default: file:DATA/archive].
+    #[arg(long, env = "GAME_SERVER_ARCHIVE", value_name = "URL")]
+    pub archive: Option<String>,
+    /// How parts of the server tell each other what happened: `memory:` [default: memory:].
+    #[arg(long, env = "GAME_SERVER_BUS", value_name = "URL")]
+    pub bus: Option<String>,
+    /// What is logged, as in `info` or `info,game_server=debug` [default: info].
+    #[arg(long, env = "GAME_SERVER_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// An origin whose pages may connect, such as `https://play.example.org`; may be repeated.
+    /// Without it only pages of the server's own host and port may, and only on loopback.
+    #[arg(long, env = "GAME_SERVER_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Option<Vec<String>>,
+    /// How long a bot thinks, in milliseconds [default: 500..1500].
+    #[arg(long, env = "GAME_SERVER_BOT_DELAY", value_name = "LEAST..MOST")]
+    pub bot_delay: Option<String>,
+    /// How long the scores of a round are shown before the next one, in milliseconds [default: 4000].
+    #[arg(long, env = "GAME_SERVER_ROUND_PAUSE", value_name = "MILLIS")]
+    pub round_pause: Option<u32>,
+    /// How long a player has for the redeal, the declaration and the play, in seconds
+    /// [default: 60,120,300].
+    #[arg(long, env = "GAME_SERVER_TIMEOUTS", value_name = "S,S,S")]
+    pub timeouts: Option<String>,
+    /// The most connections from one address [default: 64]; load runs raise it.
+    #[arg(long, env = "GAME_SERVER_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    pub connections_per_address: Option<u32>,
+    /// The most connections in all [default: 10000].
+    #[arg(long, env = "GAME_SERVER_CONNECTIONS", value_name = "COUNT")]
+    pub connections: Option<u32>,
+    /// The most rooms at a time [default: 5000].
+    #[arg(long, env = "GAME_SERVER_ROOMS", value_name = "COUNT")]
+    pub rooms: Option<u32>,
+    /// How long the end may take after SIGTERM, in seconds [default: 10].
+    #[arg(long, env = "GAME_SERVER_GRACE", value_name = "SECONDS")]
+    pub grace: Option<u32>,
+}
+
+impl Options {
+    /// Returns these options, with those of `weaker` where nothing is set here.
+    #[must_use]
+    pub fn or(self, weaker: Self) -> Self {
+        Self {
+            config: self.config.or(weaker.config),
+            addr: self.addr.or(weaker.addr),
+            admin_addr: self.admin_addr.or(weaker.admin_addr),
+            admin_token: self.admin_token.or(weaker.admin_token),
+            data: self.data.or(weaker.data),
+            events: self.events.or(weaker.events),
+            documents: self.documents.or(weaker.documents),
+            archive: self.archive.or(weaker.archive),
+            bus: self.bus.or(weaker.bus),
+            log: self.log.or(weaker.log),
+            allow_origin: self.allow_origin.or(weaker.allow_origin),
+            bot_delay: self.bot_delay.or(weaker.bot_delay),
+            round_pause: self.round_pause.or(weaker.round_pause),
+            timeouts: self.timeouts.or(weaker.timeouts),
+            connections_per_address: self
+                .connections_per_address
+                .or(weaker.connections_per_address),
+            connections: self.connections.or(weaker.connections),
+            rooms: self.rooms.or(weaker.rooms),
+            grace: self.grace.or(weaker.grace),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The options made whole: the file read, defaults filled in, every value checked.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{
+    backend::{Backend, Role},
+    options::Options,
+};
+use crate::domain::{self, Millis};
+
+/// What is wrong with which option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    option: String,
+    why: String,
+}
+
+impl ConfigError {
+    fn new(option: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self { option: option.into(), why: why.to_string() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option --{}: {}", self.option, self.why)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Everything that serving needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where players connect.
+    pub addr: SocketAddr,
+    /// Where operators connect.
+    pub admin_addr: SocketAddr,
+    /// What the admin listener asks for.
+    pub admin_token: Option<String>,
+    /// The folder of keys, and of the backends that were not named.
+    pub data: PathBuf,
+    /// The event store.
+    pub events: Backend,
+    /// The document store.
+    pub documents: Backend,
+    /// The archive.
+    pub archive: Backend,
+    /// What is logged.
+    pub log: String,
+    /// Origins that may connect; empty for the server's own on loopback.
+    pub allow_origin: Vec<String>,
+    /// The times of a room whose host names none.
+    pub room: domain::Settings,
+    /// The most connections from one address.
+    pub connections_per_address: u32,
+    /// The most connections.
+    pub connections: u32,
+    /// The most rooms.
+    pub rooms: u32,
+    /// How long the end may take.
+    pub grace: Duration,
+}
+
+impl Settings {
+    /// Makes `options` whole; reads the file that they name.
+    ///
+    /// # Errors
+    ///
+    /// The first option whose value cannot be, with what it takes.
+    pub fn resolve(options: Options) -> Result<Self, ConfigError> {
+        let from_file = match &options.config {
+            Some(path) => read_file(path)?,
+            None => Options::default(),
+        };
+        Self::check(options.or(from_file))
+    }
+
+    fn check(options: Options) -> Result<Self, ConfigError> {
+        let room = room_settings(&options)?;
+        let data = options.data.unwrap_or_else(|| PathBuf::from("data"));
+        let stored = |role: Role, url: Option<&String>| match url {
+            Some(url) => {
+                Backend::parse(role, url).map_err(|why| ConfigError::new(role.option(), why))
+            }
+            None => Ok(Backend::Files(data.join(role.option()))),
+        };
+        let events = stored(Role::Events, options.events.as_ref())?;
+        let documents = stored(Role::Documents, options.documents.as_ref())?;
+        let archive = stored(Role::Archive, options.archive.as_ref())?;
+        if let Some(url) = &options.bus {
+            Backend::parse(Role::Bus, url)
+                .map_err(|why| ConfigError::new(Role::Bus.option(), why))?;
+        }
+        let settings = Self {
+            addr: options.addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            admin_addr: options.admin_addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+            admin_token: options.admin_token,
+            events,
+            documents,
+            archive,
+            log: options.log.unwrap_or_else(|| "info".to_owned()),
+            allow_origin: options.allow_origin.unwrap_or_default(),
+            room,
+            connections_per_address: at_least_one(
+                "connections-per-address",
+                options.connections_per_address.unwrap_or(64),
+            )?,
+            connections: at_least_one("connections", options.connections.unwrap_or(10_000))?,
+            rooms: at_least_one("rooms", options.rooms.unwrap_or(5_000))?,
+            grace: Duration::from_secs(u64::from(options.grace.unwrap_or(10))),
+            data,
+        };
+        settings.check_exposure()?;
+        Ok(settings)
+    }
+
+    /// Refuses what would open the server to strangers without a decision of the operator.
+    fn check_exposure(&self) -> Result<(), ConfigError> {
+        if !self.admin_addr.ip().is_loopback() && self.admin_token.is_none() {
+            let why = format!("required, since {} is not on loopback", self.admin_addr);
+            return Err(ConfigError::new("admin-token", why));
+        }
+        if self.admin_token.as_ref().is_some_and(|token| token.len() < 16) {
+            return Err(ConfigError::new("admin-token", "it takes 16 characters or more"));
+        }
+        if !self.addr.ip().is_loopback() && self.allow_origin.is_empty() {
+            let why = format!("required, since {} is not on loopback", self.addr);
+            return Err(ConfigError::new("allow-origin", why));
+        }
+        for origin in &self.allow_origin {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            if host.is_none_or(|host| host.is_empty() || host.contains(['/', ' '])) {
+                let why = format!("`{origin}` is not like `https://play.example.org`");
+                return Err(ConfigError::new("allow-origin", why));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_file(path: &std::path::Path) -> Result<Options, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| ConfigError::new("config", format!("{}: {cause}", path.display())))?;
+    toml::from_str(&text)
+        .map_err(|cause| ConfigError::new("config", format!("{}: {cause}", path.display())))
+}
+
+fn at_least_one(option: &str, value: u32) -> Result<u32, ConfigError> {
+    if value == 0 { Err(ConfigError::new(option, "it takes 1 or more")) } else { Ok(value) }
+}
+
+fn room_settings(options: &Options) -> Result<domain::Settings, ConfigError> {
+    let defaults = domain::Settings::default();
+    let (bot_min_ms, bot_max_ms) = match &options.bot_delay {
+        Some(text) => bot_delay(text)?,
+        None => (defaults.bot_min_ms, defaults.bot_max_ms),
+    };
+    let scoring_ms = options.round_pause.map_or(defaults.scoring_ms, Millis::new);
+    let mut room = domain::Settings { bot_min_ms, bot_max_ms, scoring_ms, ..defaults };
+    if let Some(text) = &options.timeouts {
+        [room.preparation_ms, room.declaration_ms, room.turn_ms] = timeouts(text)?;
+    }
+    let refuse = |_| ConfigError::new("bot-delay, --round-pause or --timeouts", "out of range");
+    room.check().map_err(refuse)?;
+    Ok(room)
+}
+
+fn bot_delay(text: &str) -> Result<(Millis, Millis), ConfigError> {
+    let refuse = || {
+        let why = format!("`{text}` is not a range of milliseconds, as in `500..1500`");
+        ConfigError::new("bot-delay", why)
+    };
+    let (least, most) = text.split_once("..").ok_or_else(refuse)?;
+    let least: u32 = least.parse().map_err(|_| refuse())?;
+    let most: u32 = most.parse().map_err(|_| refuse())?;
+    if most < least { Err(refuse()) } else { Ok((Millis::new(least), Millis::new(most))) }
+}
+
+fn timeouts(text: &str) -> Result<[Millis; 3], ConfigError> {
+    let refuse = || {
+        let why =
+            format!("`{text}` is not three numbers of seconds above zero, as in `60,120,300`");
+        ConfigError::new("timeouts", why)
+    };
+    let seconds: Vec<u32> = text
+        .split(',')
+        .map(|part| part.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| refuse())?;
+    let millis = |seconds: u32| Millis::new(seconds.saturating_mul(1_000));
+    match *seconds.as_slice() {
+        [preparation, declaration, turn] if 0 < preparation.min(declaration).min(turn) => {
+            Ok([millis(preparation), millis(declaration), millis(turn)])
+        }
+        _ => Err(refuse()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(change: impl FnOnce(&mut Options)) -> Result<Settings, String> {
+        let mut options = Options::default();
+        change(&mut options);
+        Settings::resolve(options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_needs_to_be_set() {
+        let settings = resolved(|_| {}).unwrap();
+        assert_eq!(settings.addr.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.admin_addr.to_string(), "127.0.0.1:8081");
+        assert_eq!(settings.events.to_string(), "file:data/events");
+        assert_eq!(settings.room, domain::Settings::default());
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_option_and_what_it_takes() {
+        let refused = |change: fn(&mut Options)| resolved(change).unwrap_err();
+        assert_eq!(
+            refused(|o| o.events = Some("postgres://x".to_owned())),
+            "option --events: `postgres` is not built in; it takes `file:FOLDER` or `memory:`"
+        );
+        assert_eq!(
+            refused(|o| o.bus = Some("nats://x".to_owned())),
+            "option --bus: `nats` is not built in; it takes `memory:`"
+        );
+        assert!(refused(|o| o.rooms = Some(0)).starts_with("option --rooms: it takes 1"));
+        assert!(refused(|o| o.timeouts = Some("1,0,2".to_owned())).contains("--timeouts: `1,0,2`"));
+        assert!(refused(|o| o.timeouts = Some("x".to_owned())).contains("three numbers"));
+        assert!(
+            refused(|o| o.bot_delay = Some("9..1".to_owned())).contains("--bot-delay: `9..1` is")
+        );
+        assert!(
+            refused(|o| o.allow_origin = Some(vec!["example.org".to_owned()]))
+                .contains("`example.org` is not like")
+        );
+        assert!(refused(|o| o.config = Some("/nowhere.toml".into())).contains("/nowhere.toml"));
+    }
+
+    #[test]
+    fn the_times_of_a_room_can_be_set() {
+        let settings = resolved(|options| {
+            options.bot_delay = Some("0..5".to_owned());
+            options.timeouts = Some("1, 2, 3".to_owned());
+            options.round_pause = Some(9);
+        })
+        .unwrap();
+        assert_eq!(settings.room.bot_max_ms, Millis::new(5));
+        assert_eq!(settings.room.turn_ms, Millis::new(3_000));
+        assert_eq!(settings.room.scoring_ms, Millis::new(9));
+        let refused = resolved(|options| options.timeouts = Some("1,2,99999".to_owned()));
+        assert!(refused.unwrap_err().contains("out of range"));
+    }
+
+    #[test]
+    fn an_open_address_needs_a_decision() {
+        let open = |change: fn(&mut Options)| {
+            resolved(|options| {
+                options.addr = "0.0.0.0:80".parse().ok();
+                change(options);
+            })
+        };
+        assert!(open(|_| {}).unwrap_err().contains("--allow-origin: required"));
+        let origin = |o: &mut Options| o.allow_origin = Some(vec!["https://a.example".to_owned()]);
+        assert!(open(origin).is_ok());
+        let admin = |o: &mut Options| o.admin_addr = "0.0.0.0:81".parse().ok();
+        assert!(resolved(admin).unwrap_err().contains("--admin-token: required"));
+        assert!(resolved(|o| o.admin_token = Some("short".to_owned())).unwrap_err().contains("16"));
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_unknown_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("game.toml");
+        std::fs::write(&path, "addr = \"127.0.0.1:9000\"\nrooms = 7\n").unwrap();
+        let settings = resolved(|options| {
+            options.config = Some(path.clone());
+            options.rooms = Some(8);
+        })
+        .unwrap();
+        assert_eq!((settings.addr.port(), settings.rooms), (9_000, 8));
+        std::fs::write(&path, "adr = \"127.0.0.1:9000\"\n").unwrap();
+        let refused = resolved(|options| options.config = Some(path.clone())).unwrap_err();
+        assert!(refused.contains("unknown field `adr`"), "{refused}");
+    }
+}
