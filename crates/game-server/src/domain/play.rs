@@ -143,3 +143,152 @@ const fn type_of_straight(count: usize) -> Option<PlayType> {
         _ => None,
     }
 }
+
+/// Returns the valid plays of `play_type` that `pieces` hold.
+///
+/// Plays that differ only in which of two equal pieces they use are given once.
+pub fn plays_of(pieces: Pieces, play_type: PlayType) -> Vec<Pieces> {
+    Colour::ALL.into_iter().flat_map(|colour| plays_of_colour(pieces, play_type, colour)).collect()
+}
+
+fn plays_of_colour(pieces: Pieces, play_type: PlayType, colour: Colour) -> Vec<Pieces> {
+    let of = |kind: Kind| pieces.and(Pieces::of(colour, kind));
+    let alike = |kinds: &[Kind], count: usize| {
+        kinds.iter().map(|k| of(*k)).filter(|p| count <= p.len()).map(|p| p.first(count)).collect()
+    };
+    match play_type {
+        PlayType::Single => alike(&Kind::ALL, 1),
+        PlayType::Pair => alike(&Kind::ALL, 2),
+        PlayType::ThreeSoldiers => alike(&[Kind::Soldier], 3),
+        PlayType::FourSoldiers => alike(&[Kind::Soldier], 4),
+        PlayType::FiveSoldiers => alike(&[Kind::Soldier], 5),
+        PlayType::Straight
+        | PlayType::ExtendedStraight
+        | PlayType::ExtendedStraightOfFive
+        | PlayType::DoubleStraight => {
+            STRAIGHTS.iter().flat_map(|kinds| straights(kinds.map(of), play_type.len())).collect()
+        }
+    }
+}
+
+/// The kinds that make a straight.
+const STRAIGHTS: [[Kind; 3]; 2] =
+    [[Kind::General, Kind::Advisor, Kind::Elephant], [Kind::Chariot, Kind::Horse, Kind::Cannon]];
+
+/// Returns the straights of `len` pieces with one or two of each of three kinds.
+fn straights([first, second, third]: [Pieces; 3], len: usize) -> Vec<Pieces> {
+    let mut found = Vec::new();
+    for a in 1..=first.len().min(2) {
+        for b in 1..=second.len().min(2) {
+            let c = len.saturating_sub(a + b);
+            if 0 < c && c <= third.len().min(2) {
+                found.push(first.first(a).or(second.first(b)).or(third.first(c)));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::piece::Piece;
+
+    const R: Colour = Colour::Red;
+    const B: Colour = Colour::Black;
+    use Kind::{Advisor, Cannon, Chariot, Elephant, General, Horse, Soldier};
+
+    fn pieces(named: &[(Colour, Kind)]) -> Pieces {
+        named.iter().fold(Pieces::NONE, |set, (colour, kind)| {
+            let next = Pieces::of(*colour, *kind).without(set).first(1);
+            assert_eq!(next.len(), 1, "no {colour:?} {kind:?} left");
+            set.or(next)
+        })
+    }
+
+    fn check(named: &[(Colour, Kind)], expected: Option<(PlayType, u32)>) {
+        let found = classify(pieces(named)).map(|play| (play.play_type, play.points));
+        assert_eq!(found, expected, "{named:?}");
+    }
+
+    #[test]
+    fn each_type_of_play_is_known_with_its_points() {
+        check(&[(B, Soldier)], Some((PlayType::Single, 1)));
+        check(&[(R, General)], Some((PlayType::Single, 14)));
+        check(&[(R, Advisor), (R, Advisor)], Some((PlayType::Pair, 24)));
+        check(&[(B, Soldier), (B, Soldier)], Some((PlayType::Pair, 2)));
+        check(&[(R, Soldier); 3], Some((PlayType::ThreeSoldiers, 6)));
+        check(&[(R, General), (R, Advisor), (R, Elephant)], Some((PlayType::Straight, 36)));
+        check(&[(B, Chariot), (B, Horse), (B, Cannon)], Some((PlayType::Straight, 15)));
+        check(&[(B, Soldier); 4], Some((PlayType::FourSoldiers, 4)));
+        check(&[(R, Soldier); 5], Some((PlayType::FiveSoldiers, 10)));
+        check(
+            &[(R, Chariot), (R, Chariot), (R, Horse), (R, Horse), (R, Cannon), (R, Cannon)],
+            Some((PlayType::DoubleStraight, 36)),
+        );
+    }
+
+    #[test]
+    fn the_two_extended_straights_count_each_kind_once() {
+        let extended = PlayType::ExtendedStraight;
+        check(&[(R, Chariot), (R, Chariot), (R, Horse), (R, Cannon)], Some((extended, 18)));
+        check(&[(R, Chariot), (R, Horse), (R, Cannon), (R, Cannon)], Some((extended, 18)));
+        check(&[(B, General), (B, Advisor), (B, Advisor), (B, Elephant)], Some((extended, 33)));
+        let of_five = PlayType::ExtendedStraightOfFive;
+        check(
+            &[(R, General), (R, Advisor), (R, Advisor), (R, Elephant), (R, Elephant)],
+            Some((of_five, 36)),
+        );
+        check(
+            &[(B, Chariot), (B, Chariot), (B, Horse), (B, Cannon), (B, Cannon)],
+            Some((of_five, 15)),
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_a_play_is_none() {
+        check(&[], None);
+        check(&[(R, Advisor), (B, Advisor)], None);
+        check(&[(R, General), (B, General)], None);
+        check(&[(R, Advisor), (R, Elephant)], None);
+        check(&[(R, Soldier), (R, Soldier), (B, Soldier)], None);
+        check(&[(R, General), (R, Advisor), (B, Elephant)], None);
+        check(&[(R, Advisor), (R, Elephant), (R, Chariot)], None);
+        check(&[(R, Elephant), (R, Chariot), (R, Horse)], None);
+        check(&[(R, Horse), (R, Cannon), (R, Soldier)], None);
+        check(&[(R, Chariot), (R, Chariot), (R, Horse), (R, Horse)], None);
+        check(&[(R, Advisor), (R, Advisor), (R, Elephant), (R, Elephant)], None);
+        check(&[(R, Chariot), (R, Horse), (R, Cannon), (R, Soldier)], None);
+        let six =
+            [(R, General), (R, Advisor), (R, Elephant), (R, Chariot), (R, Horse), (R, Cannon)];
+        check(&six, None);
+    }
+
+    #[test]
+    fn classifying_every_subset_of_a_hand_finds_what_plays_of_finds() {
+        // A generator of the low bits' permutations is enough: hands that are dense in one colour.
+        for offset in 0..25_u8 {
+            let hand: Pieces = (offset..offset + 8).filter_map(Piece::new).collect();
+            let held: Vec<Piece> = hand.iter().collect();
+            for play_type in PlayType::ALL {
+                let mut shapes: Vec<_> = (1_u32..256)
+                    .map(|mask| (0..8).filter(|bit| mask & 1 << bit != 0))
+                    .map(|bits| bits.map(|bit| held[bit]).collect::<Pieces>())
+                    .filter(|set| classify(*set).is_some_and(|play| play.play_type == play_type))
+                    .map(shape)
+                    .collect();
+                shapes.sort_unstable();
+                shapes.dedup();
+                let found = plays_of(hand, play_type);
+                let mut found_shapes: Vec<_> = found.iter().copied().map(shape).collect();
+                found_shapes.sort_unstable();
+                assert_eq!(found_shapes, shapes, "{play_type:?} in {hand:?}");
+                assert!(found.iter().all(|set| set.is_subset(hand)));
+            }
+        }
+    }
+
+    fn shape(set: Pieces) -> Vec<(Colour, Kind)> {
+        set.iter().map(|piece| (piece.colour(), piece.kind())).collect()
+    }
+}

@@ -3,12 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    declaration::allowed_declarations,
+    game::Game,
     pieces::Pieces,
     play::PlayType,
     player::{ActionNumber, Style},
+    room::Room,
     seat::{BySeat, Seat},
     settings::Settings,
     text::{ChatText, Name},
+    view::Viewer,
 };
 
 /// What a room is doing.
@@ -160,4 +164,54 @@ pub struct ChatView {
     pub name: Name,
     /// What was said.
     pub text: ChatText,
+}
+
+impl Room {
+    /// Returns the whole state as `viewer` may see it; nothing before the room was created.
+    ///
+    /// Rooms that differ only in what the viewer cannot know have equal views.
+    pub fn view(&self, viewer: Viewer) -> Option<RoomView> {
+        let own_chair = viewer.seat().map(|seat| &self.chairs[seat]);
+        Some(RoomView {
+            offset: self.offset,
+            viewer: viewer.seat(),
+            status: self.status()?,
+            settings: self.settings,
+            host: self.host,
+            seats: BySeat::from_fn(|seat| self.chairs[seat].occupant.view()),
+            game: self.game_view(viewer),
+            result: self.result.clone(),
+            chat: self.chat.clone(),
+            last_action: own_chair.and_then(|chair| chair.answered).map(|last| last.action),
+        })
+    }
+
+    pub(super) fn game_view(&self, viewer: Viewer) -> Option<GameView> {
+        let game = self.game.as_ref()?;
+        let round = &game.round;
+        let phase = round.phase();
+        let awaited = self.running().and_then(Game::awaited);
+        let declares = phase == Phase::Declaration && awaited.is_some();
+        let declarer = viewer.seat().filter(|seat| declares && awaited == Some(*seat));
+        let allowed = |seat: Seat| allowed_declarations(game.zeros[seat], &round.declared);
+        Some(GameView {
+            phase,
+            awaited,
+            round: round.number,
+            multiplier: round.multiplier,
+            starter: round.starter,
+            hand: viewer.seat().map(|seat| round.hands.0[seat]),
+            hand_sizes: BySeat::from_fn(|seat| {
+                u8::try_from(round.hands.0[seat].len()).unwrap_or(u8::MAX)
+            }),
+            declared: round.declared,
+            may_declare: declarer.map(allowed).unwrap_or_default(),
+            captured: round.captured,
+            scores: game.scores,
+            leader: round.leader,
+            table: round.table.clone(),
+            last_table: round.last_table.clone(),
+            gone: round.gone,
+        })
+    }
 }

@@ -26,6 +26,9 @@ pub type ChatText = Text<1000>;
 #[serde(try_from = "String", into = "String")]
 pub struct Text<const MAX: usize>(String);
 
+/// What joins or parts letters and takes no room: scripts and emoji need it.
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+
 /// Why a text is refused; positions count characters from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextError {
@@ -104,7 +107,8 @@ impl<const MAX: usize> Text<MAX> {
 
     /// Returns whether both read the same to a person who does not look at upper and lower case.
     pub fn reads_like(&self, other: &Self) -> bool {
-        self.0.to_lowercase() == other.0.to_lowercase()
+        let seen = |text: &str| text.replace(JOINERS, "").to_lowercase();
+        seen(&self.0) == seen(&other.0)
     }
 }
 
@@ -118,7 +122,7 @@ fn check_letter(at: usize, letter: char) -> Result<(), TextError> {
         | '\u{200f}'
         | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}' => Err(TextError::Bidirectional { at }),
-        // The joiners U+200C and U+200D stay: scripts and emoji need them.
+        // The joiners are not among them.
         '\u{00ad}'
         | '\u{034f}'
         | '\u{115f}'
@@ -215,7 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_in_case_alone_read_the_same() {
+    fn names_that_differ_in_case_or_joiners_alone_read_the_same() {
+        assert!(Name::new("An\u{200d}n").unwrap().reads_like(&Name::new("Ann").unwrap()));
         assert!(Name::new("Ann").unwrap().reads_like(&Name::new("ANN").unwrap()));
         assert!(!Name::new("Ann").unwrap().reads_like(&Name::new("Anna").unwrap()));
     }

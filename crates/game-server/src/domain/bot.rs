@@ -1,0 +1,198 @@
+//! A bot: chooses a legal, sensible move from what its own seat can see.
+
+use super::{
+    moves::Move,
+    odds::{Odds, worth},
+    pieces::Pieces,
+    play::{PlayType, classify, plays_of},
+    player::Style,
+    room_view::{GameView, Phase},
+    seat::{SEATS, Seat},
+    turn::to_beat,
+};
+
+/// Chances from which a bot counts on a play, or tries it.
+const LIKELY: f64 = 0.6;
+const POSSIBLE: f64 = 0.3;
+
+/// Chooses the move of `seat`, whose view of the game is `view`; none if it is not to act.
+///
+/// The choice depends on nothing but the arguments, so it can be repeated.
+pub fn choose(view: &GameView, seat: Seat, style: Style) -> Option<Move> {
+    if view.awaited != Some(seat) {
+        return None;
+    }
+    let mind = Mind { view, seat, hand: view.hand?, style };
+    match view.phase {
+        Phase::Preparation => Some(mind.redeal()),
+        Phase::Declaration => mind.declare(),
+        Phase::Turn => Some(Move::Play(mind.play())),
+        Phase::Scoring => None,
+    }
+}
+
+/// What a bot thinks about.
+struct Mind<'a> {
+    view: &'a GameView,
+    seat: Seat,
+    hand: Pieces,
+    style: Style,
+}
+
+impl Mind<'_> {
+    fn redeal(&self) -> Move {
+        match self.style {
+            Style::Steady | Style::Bold => Move::AcceptRedeal,
+            Style::Cautious => Move::DeclineRedeal,
+        }
+    }
+
+    /// Declares the allowed number that is nearest to what the hand is worth.
+    fn declare(&self) -> Option<Move> {
+        let target = self.hand_worth() + self.leaning() - self.pressure();
+        let distance = |piles: &u8| (f64::from(*piles) - target).abs();
+        let nearest = |a: &u8, b: &u8| distance(a).total_cmp(&distance(b));
+        self.view.may_declare.iter().copied().min_by(nearest).map(Move::Declare)
+    }
+
+    /// Estimates how many piles the hand will capture: disjoint plays, the most valuable first.
+    fn hand_worth(&self) -> f64 {
+        let lead = self.chance_to_lead();
+        let mut plays: Vec<(f64, Pieces)> = Vec::new();
+        for (set, chance) in self.plays() {
+            let to_lead = if set.len() == 1 { 1.0 } else { lead };
+            plays.push((chance * to_lead * len(set), set));
+        }
+        plays.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut used = Pieces::NONE;
+        let mut sum = 0.0;
+        for (value, set) in plays {
+            if set.and(used).is_empty() {
+                used = used.or(set);
+                sum += value;
+            }
+        }
+        sum
+    }
+
+    /// Estimates the chance to start a turn early, as plays of several pieces need.
+    fn chance_to_lead(&self) -> f64 {
+        if self.view.starter == self.seat {
+            return 1.0;
+        }
+        let singles = plays_of(self.hand, PlayType::Single).into_iter();
+        let best = singles.map(|set| self.chance(set)).fold(0.0, f64::max);
+        if LIKELY <= best { 0.8 } else { 0.35 }
+    }
+
+    /// How far the style leans from the estimate, in piles.
+    const fn leaning(&self) -> f64 {
+        match self.style {
+            Style::Steady => 0.0,
+            Style::Bold => 0.8,
+            Style::Cautious => -0.8,
+        }
+    }
+
+    /// How many piles less to expect because the others want many, or more if they want few.
+    fn pressure(&self) -> f64 {
+        let made: Vec<u8> = self.view.declared.values().copied().flatten().collect();
+        made.iter().map(|piles| (f64::from(*piles) - 2.0) * 0.15).sum()
+    }
+
+    fn play(&self) -> Pieces {
+        match to_beat(&self.view.table) {
+            None => self.lead(),
+            Some((play_type, points)) => self.follow(play_type, points),
+        }
+    }
+
+    /// Starts a turn: with what wins most if piles are wanted, else with what nobody would want.
+    fn lead(&self) -> Pieces {
+        let by_chance = |a: &(Pieces, f64), b: &(Pieces, f64)| a.1.total_cmp(&b.1);
+        let singles = self.plays().into_iter().filter(|(set, _)| set.len() == 1);
+        let weakest = singles.min_by(by_chance).map_or(self.hand.first(1), |(set, _)| set);
+        let by_gain =
+            |a: &(Pieces, f64), b: &(Pieces, f64)| (a.1 * len(a.0)).total_cmp(&(b.1 * len(b.0)));
+        let useful = self.plays().into_iter().filter(|(set, _)| set.len() <= self.wanted());
+        match useful.max_by(by_gain) {
+            Some((set, chance)) if POSSIBLE <= chance || self.is_desperate() => set,
+            Some(_) | None => weakest,
+        }
+    }
+
+    /// Answers a turn: wins it as cheaply as is likely to hold, or sheds.
+    fn follow(&self, play_type: PlayType, points: u32) -> Pieces {
+        let count = play_type.len();
+        let beats = |set: Pieces| {
+            classify(set).is_some_and(|play| play.play_type == play_type && points < play.points)
+        };
+        if count <= self.wanted() {
+            let plays = plays_of(self.hand, play_type).into_iter();
+            let mut winning: Vec<Pieces> = plays.filter(|set| beats(*set)).collect();
+            winning.sort_by_key(|set| worth(*set));
+            let holds = |set: &&Pieces| LIKELY <= self.chance(**set);
+            let try_it = |set: &&Pieces| POSSIBLE <= self.chance(**set) || self.is_desperate();
+            let choice = winning.iter().find(holds).or_else(|| winning.last().filter(try_it));
+            if let Some(set) = choice {
+                return *set;
+            }
+        }
+        self.shed(count, beats)
+    }
+
+    /// Puts down `count` pieces that do not win: the least useful ones if piles are wanted, the
+    /// most dangerous ones if not.
+    fn shed(&self, count: usize, beats: impl Fn(Pieces) -> bool) -> Pieces {
+        let plan = self.plan();
+        let mut pieces: Vec<_> = self.hand.iter().collect();
+        pieces.sort_by_key(|piece| (plan.contains(*piece), piece.points()));
+        if self.wanted() == 0 {
+            pieces.reverse();
+        }
+        let sets = || pieces.windows(count).map(|window| window.iter().copied().collect());
+        let harmless = sets().find(|set: &Pieces| !beats(*set));
+        harmless.or_else(|| sets().min_by_key(|set| worth(*set))).unwrap_or(self.hand.first(count))
+    }
+
+    /// Returns the pieces to save: the play that shall win the most of the wanted piles.
+    fn plan(&self) -> Pieces {
+        let wanted = self.wanted();
+        let useful = |(set, chance): &(Pieces, f64)| set.len() <= wanted && LIKELY <= *chance;
+        let plays = self.plays().into_iter().filter(useful);
+        plays.map(|(set, _)| set).max_by_key(|set| set.len()).unwrap_or(Pieces::NONE)
+    }
+
+    /// Returns how many piles are still wanted.
+    fn wanted(&self) -> usize {
+        let declared = self.view.declared[self.seat].unwrap_or(0);
+        usize::from(declared.saturating_sub(self.view.captured[self.seat]))
+    }
+
+    /// Returns whether every pile that is left is wanted.
+    fn is_desperate(&self) -> bool {
+        self.hand.len() <= self.wanted()
+    }
+
+    /// Returns every play of the hand, equal ones once, with its chance to win.
+    fn plays(&self) -> Vec<(Pieces, f64)> {
+        let types = PlayType::ALL.into_iter();
+        let sets = types.flat_map(|play_type| plays_of(self.hand, play_type));
+        sets.map(|set| (set, self.chance(set))).collect()
+    }
+
+    fn chance(&self, set: Pieces) -> f64 {
+        classify(set).map_or(0.0, |play| self.odds().chance(play))
+    }
+
+    fn odds(&self) -> Odds {
+        let unseen = Pieces::ALL.without(self.hand).without(self.view.gone);
+        let n_rivals = SEATS.saturating_sub(self.view.table.len() + 1);
+        let n_held = u32::try_from(self.hand.len()).unwrap_or(0);
+        Odds { unseen, n_rivals: u32::try_from(n_rivals).unwrap_or(0), n_held }
+    }
+}
+
+fn len(set: Pieces) -> f64 {
+    f64::from(u32::try_from(set.len()).unwrap_or(0))
+}
