@@ -96,7 +96,7 @@ impl HealthReport {
 #[async_trait]
 pub trait HealthCheck: Send + Sync + Debug {
     /// Returns the check's name, such as `events`.
-    fn name(&self) -> &str;
+    fn name(&self) -> &'static str;
 
     /// Looks.
     ///

@@ -29,7 +29,7 @@ struct Part(&'static str, AtomicU8);
 
 #[async_trait]
 impl HealthCheck for Part {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         self.0
     }
 

@@ -1,0 +1,27 @@
+//! The segmented log: frames with checksums in segment files, one writer, many readers.
+//!
+//! ```text
+//! events/
+//!   lock                        held by the process that writes
+//!   witness                     last acknowledged commit and a running digest
+//!   00000000000000000001.log    segment, named after its first position
+//!     header 32 bytes | frame | frame | ... | zeros to the preallocated end
+//! ```
+//!
+//! One frame is one atomic commit. A group of commits shares one `fdatasync`; only then are they
+//! visible and acknowledged.
+
+mod disk;
+mod frame;
+mod options;
+mod reader;
+mod recovery;
+mod segment;
+mod store;
+mod witness;
+mod writer;
+
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use options::{Mode, Options};
+pub use recovery::{Lost, RecoveryReport};
+pub use store::LogEventStore;

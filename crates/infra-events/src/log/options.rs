@@ -1,0 +1,102 @@
+//! How the log is opened.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use infra_core::{Clock, SystemClock};
+
+use super::disk::{Disk, RealDisk};
+
+/// What to do about a damaged log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Refuses to open it and says what is damaged.
+    #[default]
+    Strict,
+    /// Keeps everything before the first damage, puts the rest aside, and reports what is lost.
+    Salvage,
+    /// Changes nothing and takes no appends; the sound part can be read.
+    ReadOnly,
+}
+
+/// How the log is opened; every value but the folder has a default.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(super) folder: PathBuf,
+    pub(super) mode: Mode,
+    pub(super) segment: u64,
+    pub(super) queue: usize,
+    pub(super) witness_interval: Duration,
+    pub(super) recent: usize,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    /// Creates the options of a log in `folder`, which is made if it is not there.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            mode: Mode::Strict,
+            segment: 64 * 1024 * 1024,
+            queue: 4_096,
+            witness_interval: Duration::from_millis(100),
+            recent: 16 * 1024 * 1024,
+            clock: SystemClock::shared(),
+            disk: Arc::new(RealDisk),
+        }
+    }
+
+    /// Sets what to do about damage; [`Mode::Strict`] by default.
+    #[must_use]
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Sets the size of a segment file in bytes; 64 MiB by default, at least 4 KiB.
+    ///
+    /// Segments are reserved on the disk as a whole, so a full disk is found before a write.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment = bytes.max(4_096);
+        self
+    }
+
+    /// Sets how many appends may wait for the writer; 4,096 by default. More wait their turn.
+    #[must_use]
+    pub const fn queue(mut self, appends: usize) -> Self {
+        self.queue = appends;
+        self
+    }
+
+    /// Sets how often the witness is synced; 100 ms by default.
+    ///
+    /// After a loss of power the witness may be this old: a loss of what was acknowledged within
+    /// that time could not be told from an unfinished write.
+    #[must_use]
+    pub const fn witness_interval(mut self, interval: Duration) -> Self {
+        self.witness_interval = interval;
+        self
+    }
+
+    /// Sets how many bytes of the latest frames stay in memory for readers; 16 MiB by default.
+    #[must_use]
+    pub const fn recent_bytes(mut self, bytes: usize) -> Self {
+        self.recent = bytes;
+        self
+    }
+
+    /// Sets where times come from; the system's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the disk; the operating system's files by default.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+}

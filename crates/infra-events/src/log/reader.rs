@@ -1,0 +1,232 @@
+//! Reading: positions to frames, frames from memory or disk, every checksum checked.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use infra_core::{
+    Error, ErrorKind, Result,
+    event::{Direction, EventPage, Filter, RecordedEvent},
+    id::StreamName,
+    version::{Position, Version},
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::{
+    disk::read_full,
+    frame::{self, Commit, Header},
+    segment::Segment,
+};
+use crate::index::Index;
+
+/// Where the events from `first` on are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameAt {
+    pub(super) first: Position,
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+    /// The length of the body.
+    pub(super) length: u32,
+}
+
+/// All that is known of the log without reading it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Catalogue {
+    pub(super) index: Index,
+    /// Frames with events, by their first position.
+    pub(super) frames: Vec<FrameAt>,
+}
+
+/// The events of one frame.
+pub(super) type Frame = Arc<Vec<RecordedEvent>>;
+
+/// The latest frames, bounded by the bytes of their bodies.
+#[derive(Debug)]
+struct Recent {
+    capacity: usize,
+    bytes: usize,
+    frames: VecDeque<(Position, usize, Frame)>,
+}
+
+impl Recent {
+    fn push(&mut self, first: Position, bytes: usize, frame: Frame) {
+        self.bytes += bytes;
+        self.frames.push_back((first, bytes, frame));
+        while self.capacity < self.bytes {
+            let Some((_, bytes, _)) = self.frames.pop_front() else { return };
+            self.bytes -= bytes;
+        }
+    }
+
+    fn get(&self, first: Position) -> Option<Frame> {
+        let place = self.frames.binary_search_by_key(&first, |(first, _, _)| *first).ok()?;
+        self.frames.get(place).map(|(_, _, frame)| Arc::clone(frame))
+    }
+}
+
+/// The part of the log that readers and the writer share.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) catalogue: RwLock<Catalogue>,
+    pub(super) segments: RwLock<Vec<Segment>>,
+    pub(super) head: watch::Receiver<Position>,
+    recent: Mutex<Recent>,
+}
+
+/// How many frames one call looks at, so that a filter that fits nothing still yields.
+const FRAMES_PER_PAGE: usize = 1_024;
+
+impl Reader {
+    pub(super) fn new(
+        catalogue: Catalogue,
+        segments: Vec<Segment>,
+        head: watch::Receiver<Position>,
+        recent: usize,
+    ) -> Self {
+        let recent = Recent { capacity: recent, bytes: 0, frames: VecDeque::new() };
+        Self {
+            catalogue: RwLock::new(catalogue),
+            segments: RwLock::new(segments),
+            head,
+            recent: Mutex::new(recent),
+        }
+    }
+
+    /// Returns the last position that readers may see.
+    pub(super) fn visible(&self) -> Position {
+        *self.head.borrow()
+    }
+
+    /// Keeps a frame that was just committed.
+    pub(super) fn remember(&self, first: Position, bytes: usize, frame: Frame) {
+        self.recent.lock().push(first, bytes, frame);
+    }
+
+    /// Reads events of a stream; blocks on the disk for what is not in memory.
+    pub(super) fn stream(
+        &self,
+        stream: &StreamName,
+        from: Version,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>> {
+        let visible = self.visible();
+        let (positions, places) = {
+            let catalogue = self.catalogue.read();
+            let positions = catalogue.index.range(stream, (from, direction), visible, limit);
+            let places: Vec<_> =
+                positions.iter().map(|position| catalogue.place(*position)).collect();
+            (positions, places)
+        };
+        let mut frames: BTreeMap<Position, Frame> = BTreeMap::new();
+        let mut events = Vec::with_capacity(positions.len());
+        for (position, place) in positions.into_iter().zip(places) {
+            let place = place.ok_or_else(|| missing(position))?;
+            let frame = match frames.get(&place.first) {
+                Some(frame) => Arc::clone(frame),
+                None => self.frame(place)?,
+            };
+            events.push(pick(&frame, position)?);
+            frames.clear();
+            frames.insert(place.first, frame);
+        }
+        Ok(events)
+    }
+
+    /// Reads events of all streams; blocks on the disk for what is not in memory.
+    pub(super) fn all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
+        let visible = self.visible();
+        let mut page = EventPage { events: Vec::new(), read_to: after, is_end: false };
+        if limit == 0 {
+            page.is_end = visible <= after;
+            return Ok(page);
+        }
+        let places = self.catalogue.read().places_after(after, FRAMES_PER_PAGE);
+        for place in places {
+            for event in self.frame(place)?.iter() {
+                if event.position <= after {
+                    continue;
+                }
+                if visible < event.position {
+                    page.is_end = true;
+                    return Ok(page);
+                }
+                if limit <= page.events.len() {
+                    return Ok(page);
+                }
+                page.read_to = event.position;
+                let is_readable =
+                    || self.catalogue.read().index.is_readable(&event.stream, event.version);
+                if filter.admits(event) && is_readable() {
+                    page.events.push(event.clone());
+                }
+            }
+        }
+        page.is_end = visible <= page.read_to;
+        Ok(page)
+    }
+
+    /// Reads one event, whether it is visible yet or not.
+    pub(super) fn event(&self, place: FrameAt, position: Position) -> Result<RecordedEvent> {
+        pick(&self.frame(place)?, position)
+    }
+
+    fn frame(&self, place: FrameAt) -> Result<Frame> {
+        if let Some(frame) = self.recent.lock().get(place.first) {
+            return Ok(frame);
+        }
+        let segment = usize::try_from(place.segment).unwrap_or(usize::MAX);
+        let segment = self.segments.read().get(segment).cloned();
+        let segment = segment.ok_or_else(|| missing(place.first))?;
+        let damaged = |what: &str| {
+            let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+            Error::new(ErrorKind::Corrupt, "read event log")
+                .detail(format!("{name} at byte {}: {what}", place.offset))
+        };
+        let length = frame::HEADER + usize::try_from(place.length).unwrap_or(usize::MAX);
+        let bytes = read_full(segment.file.as_ref(), place.offset, length)
+            .map_err(|cause| Error::new(ErrorKind::Unavailable, "read event log").because(cause))?;
+        let Header::Frame { length: body_length, checksum } = frame::header(&bytes) else {
+            return Err(damaged("the frame's header is damaged"));
+        };
+        let body = Bytes::from(bytes).split_off(frame::HEADER.min(length));
+        if body.len() != body_length || crc32c::crc32c(&body) != checksum {
+            return Err(damaged("the frame fails its checksum"));
+        }
+        match frame::decode(&body)? {
+            Commit::Append { events, fence: _ } => Ok(Arc::new(events)),
+            Commit::Truncate { .. } | Commit::Tombstone { .. } => {
+                Err(damaged("another commit was expected"))
+            }
+        }
+    }
+}
+
+impl Catalogue {
+    /// Returns the frame that has a position.
+    pub(super) fn place(&self, position: Position) -> Option<FrameAt> {
+        let after = self.frames.partition_point(|frame| frame.first <= position);
+        self.frames.get(after.checked_sub(1)?).copied()
+    }
+
+    fn places_after(&self, position: Position, limit: usize) -> Vec<FrameAt> {
+        let next = position.next();
+        let after = self.frames.partition_point(|frame| frame.first <= next);
+        self.frames.iter().skip(after.saturating_sub(1)).take(limit).copied().collect()
+    }
+}
+
+fn pick(frame: &[RecordedEvent], position: Position) -> Result<RecordedEvent> {
+    let first = frame.first().map_or(Position::ZERO, |event| event.position);
+    let place = position.get().checked_sub(first.get());
+    let found = place.and_then(|place| frame.get(usize::try_from(place).ok()?));
+    found.filter(|event| event.position == position).cloned().ok_or_else(|| missing(position))
+}
+
+fn missing(position: Position) -> Error {
+    Error::new(ErrorKind::Corrupt, "read event log")
+        .detail(format!("position {position} is missing"))
+}

@@ -1,0 +1,233 @@
+//! The event store over the log.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use infra_core::{
+    Error, ErrorKind, Result,
+    context::Context,
+    event::{
+        Append, Appended, Direction, EventPage, EventStore, Filter, RecordedEvent, StreamInfo,
+        Subscription,
+    },
+    health::{Finding, HealthCheck},
+    id::StreamName,
+    version::{Expected, Position, Version},
+};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use super::{
+    options::{Mode, Options},
+    reader::Reader,
+    recovery::{self, RecoveryReport},
+    writer::{Condition, Job, Order, Writer},
+};
+use crate::{
+    memory,
+    subscription::{self, Source},
+    telemetry::POISONED,
+};
+
+/// Keeps events in a segmented log on disk.
+///
+/// Every append is durable when it is acknowledged, whatever durability it asks for. Share it as
+/// an `Arc`; dropping the last one ends the writer and releases the folder.
+#[derive(Debug)]
+pub struct LogEventStore {
+    reader: Arc<Reader>,
+    condition: Arc<Mutex<Condition>>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    permits: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    is_read_only: bool,
+}
+
+impl LogEventStore {
+    /// Opens the log, reading and checking every frame, and reports what was found.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] if something acknowledged is damaged or missing, in
+    /// [`Mode::Strict`]; [`ErrorKind::Unavailable`] if another process holds the folder or the disk
+    /// fails; [`ErrorKind::Unsupported`] for a format of another version.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future lets the opening finish in the background and closes the log again.
+    pub async fn open(options: Options) -> Result<(Self, RecoveryReport)> {
+        let opened = {
+            let options = options.clone();
+            blocking(move || recovery::open(&options)).await?
+        };
+        Self::start(options, opened)
+    }
+
+    fn start(options: Options, mut opened: recovery::Opened) -> Result<(Self, RecoveryReport)> {
+        let (sender, head) = watch::channel(opened.catalogue.index.head());
+        let catalogue = std::mem::take(&mut opened.catalogue);
+        let segments = std::mem::take(&mut opened.segments);
+        let reader = Arc::new(Reader::new(catalogue, segments, head, options.recent));
+        let condition = Arc::new(Mutex::new(Condition::default()));
+        let is_read_only = options.mode == Mode::ReadOnly;
+        let permits = Arc::new(Semaphore::new(options.queue.max(1)));
+        let report = opened.report.clone();
+        POISONED.set(0.0);
+        let (jobs, receiver) = mpsc::channel();
+        let writer = {
+            let (reader, condition) = (Arc::clone(&reader), Arc::clone(&condition));
+            Writer::new(options, &mut opened, reader, condition, sender)
+        };
+        let lock = opened.lock;
+        let thread = std::thread::Builder::new().name("event-log".to_owned()).spawn(move || {
+            writer.run(&receiver);
+            drop(lock);
+        });
+        let thread = thread.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "start event log's writer").because(cause)
+        })?;
+        let store = Self {
+            reader,
+            condition,
+            jobs: Mutex::new(Some(jobs)),
+            permits,
+            thread: Mutex::new(Some(thread)),
+            is_read_only,
+        };
+        Ok((store, report))
+    }
+
+    /// Ends the writer after everything that waits was written, and releases the folder.
+    ///
+    /// Later appends are [`ErrorKind::Closed`]; reads go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future lets the closing finish in the background.
+    pub async fn close(&self) {
+        drop(self.jobs.lock().take());
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // A writer that panicked has ended too.
+            let _ended = blocking(move || Ok(thread.join().is_ok())).await.is_ok();
+        }
+    }
+
+    async fn order(&self, order: Order, operation: &'static str) -> Result<Appended> {
+        if self.is_read_only {
+            return Err(Error::new(ErrorKind::Denied, operation).detail("opened read only"));
+        }
+        let closed = || Error::new(ErrorKind::Closed, operation);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job { order, reply, permit };
+        let sent = self.jobs.lock().as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if !sent {
+            return Err(closed());
+        }
+        let lost = || {
+            Error::new(ErrorKind::Indeterminate, operation).detail("the writer died").idempotent()
+        };
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+impl Drop for LogEventStore {
+    fn drop(&mut self) {
+        // The writer ends by itself once nobody can send to it.
+        drop(self.jobs.lock().take());
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|cause| {
+        Err(Error::new(ErrorKind::Internal, "read event log").because(cause))
+    })
+}
+
+struct LogSource(Arc<Reader>);
+
+#[async_trait]
+impl Source for LogSource {
+    async fn page(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
+        let (reader, filter) = (Arc::clone(&self.0), filter.clone());
+        blocking(move || reader.all(after, &filter, limit)).await
+    }
+}
+
+#[async_trait]
+impl EventStore for LogEventStore {
+    async fn append(&self, append: Append) -> Result<Appended> {
+        let context = Context::current();
+        let (correlation, trace) = (context.correlation_id(), context.trace_context());
+        self.order(Order::Append { append, correlation, trace }, "append to stream").await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Version,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>> {
+        let (reader, stream) = (Arc::clone(&self.reader), stream.clone());
+        blocking(move || reader.stream(&stream, from, direction, limit)).await
+    }
+
+    async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
+        LogSource(Arc::clone(&self.reader)).page(after, filter, limit).await
+    }
+
+    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription> {
+        let source = Arc::new(LogSource(Arc::clone(&self.reader)));
+        Ok(subscription::start(source, self.reader.head.clone(), after, filter))
+    }
+
+    async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
+        let visible = self.reader.visible();
+        Ok(self.reader.catalogue.read().index.info(stream, visible))
+    }
+
+    async fn stable_head(&self) -> Result<Position> {
+        Ok(self.reader.visible())
+    }
+
+    async fn wait_for(&self, position: Position, patience: Duration) -> Result<()> {
+        memory::wait_for(self.reader.head.clone(), position, patience).await
+    }
+
+    async fn truncate_before(&self, stream: &StreamName, before: Version) -> Result<()> {
+        let order = Order::Truncate { stream: stream.clone(), before };
+        self.order(order, "truncate stream").await.map(|_| ())
+    }
+
+    async fn tombstone(&self, stream: &StreamName, expected: Expected) -> Result<()> {
+        let order = Order::Tombstone { stream: stream.clone(), expected };
+        self.order(order, "tombstone stream").await.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl HealthCheck for LogEventStore {
+    fn name(&self) -> &'static str {
+        "events"
+    }
+
+    async fn check(&self) -> Finding {
+        let condition = self.condition.lock();
+        if let Some(poison) = &condition.poisoned {
+            return Finding::down(poison.to_string());
+        }
+        match &condition.full {
+            Some(cause) => Finding::down(format!("no new segment: {cause}")),
+            None if self.jobs.lock().is_none() => Finding::down("closed"),
+            None => Finding::up(),
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! The writer: one thread that takes what waits, writes it, syncs once, then answers.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use infra_core::{
+    Error, ErrorKind, Result,
+    clock::Instant,
+    event::{Append, Appended, NewEvent, RecordedEvent},
+    id::{CorrelationId, StreamName},
+    trace::TraceContext,
+    version::{Expected, Position, Version},
+};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use super::{
+    frame::{self, Commit},
+    options::Options,
+    reader::{FrameAt, Reader},
+    recovery::Opened,
+    segment,
+    witness::{self, Testimony, Witness},
+};
+use crate::{
+    index::Plan,
+    memory::{ids_of, is_same, reused},
+    telemetry::{APPENDED, APPENDS, COMMIT, GROUP, HEAD, Outcome, POISONED},
+};
+
+/// The most bytes that one group writes, so that its last append does not wait for ever.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    Append { append: Append, correlation: Option<CorrelationId>, trace: Option<TraceContext> },
+    Truncate { stream: StreamName, before: Version },
+    Tombstone { stream: StreamName, expected: Expected },
+}
+
+/// An order, who waits for it, and its place in the queue.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) order: Order,
+    pub(super) reply: oneshot::Sender<Result<Appended>>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What others may know of the writer.
+#[derive(Debug, Default)]
+pub(super) struct Condition {
+    /// Why nothing can be written any more, until the log is reopened.
+    pub(super) poisoned: Option<Error>,
+    /// Why the last segment could not be made; gone once one can.
+    pub(super) full: Option<String>,
+}
+
+/// An order that was carried out in memory and waits for its sync.
+type Waiting = (oneshot::Sender<Result<Appended>>, Result<Appended>);
+
+pub(super) struct Writer {
+    options: Options,
+    reader: Arc<Reader>,
+    condition: Arc<Mutex<Condition>>,
+    head: watch::Sender<Position>,
+    witness: Option<Witness>,
+    witness_synced: Instant,
+    is_witness_dirty: bool,
+    testimony: Testimony,
+    /// Where the next frame goes in the last segment.
+    end: u64,
+    /// Bytes of this group that are not written yet, and where they go.
+    pending: Vec<u8>,
+    pending_at: u64,
+    fresh: Vec<(FrameAt, Vec<RecordedEvent>)>,
+    n_events: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        options: Options,
+        opened: &mut Opened,
+        reader: Arc<Reader>,
+        condition: Arc<Mutex<Condition>>,
+        head: watch::Sender<Position>,
+    ) -> Self {
+        Self {
+            witness_synced: options.clock.now(),
+            options,
+            reader,
+            condition,
+            head,
+            witness: opened.witness.take(),
+            is_witness_dirty: false,
+            testimony: opened.testimony,
+            end: opened.end,
+            pending: Vec::new(),
+            pending_at: opened.end,
+            fresh: Vec::new(),
+            n_events: 0,
+        }
+    }
+
+    /// Serves jobs until all who could send one are gone.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Some(first) = self.wait(jobs) {
+            let begun = self.options.clock.now();
+            let mut waiting: Vec<Waiting> = Vec::new();
+            let mut permits = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next {
+                let result = self.carry_out(job.order);
+                waiting.push((job.reply, result));
+                permits.push(job.permit);
+                next = if self.pending.len() < GROUP_BYTES { jobs.try_recv().ok() } else { None };
+            }
+            self.settle(waiting, begun);
+        }
+        self.sync_witness();
+    }
+
+    /// Waits for a job; syncs the witness when nothing is to be done.
+    fn wait(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        if self.is_witness_dirty {
+            match jobs.recv_timeout(self.options.witness_interval.max(Duration::from_millis(1))) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.sync_witness(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        jobs.recv().ok()
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<Appended> {
+        if let Some(poison) = &self.condition.lock().poisoned {
+            return Err(poison.clone());
+        }
+        match order {
+            Order::Append { append, correlation, trace } => self.append(append, correlation, trace),
+            Order::Truncate { stream, before } => {
+                self.reader.catalogue.read().index.judge_truncate(&stream, before)?;
+                self.stage(&Commit::Truncate { stream: stream.clone(), before })?;
+                self.reader.catalogue.write().index.truncate(&stream, before);
+                Ok(self.done())
+            }
+            Order::Tombstone { stream, expected } => {
+                self.reader.catalogue.read().index.judge_tombstone(&stream, expected)?;
+                self.stage(&Commit::Tombstone { stream: stream.clone() })?;
+                self.reader.catalogue.write().index.tombstone(&stream);
+                Ok(self.done())
+            }
+        }
+    }
+
+    fn done(&self) -> Appended {
+        let position = self.reader.catalogue.read().index.head();
+        Appended { position, versions: Vec::new(), is_duplicate: false }
+    }
+
+    fn append(
+        &mut self,
+        append: Append,
+        correlation: Option<CorrelationId>,
+        trace: Option<TraceContext>,
+    ) -> Result<Appended> {
+        let plan = self.reader.catalogue.read().index.judge(&append)?;
+        let first = match plan {
+            Plan::Write(first) => first,
+            Plan::Compare { same, versions, position } => {
+                self.compare(&append, &same)?;
+                return Ok(Appended { position, versions, is_duplicate: true });
+            }
+        };
+        let ids = ids_of(&append);
+        let mut position = self.reader.catalogue.read().index.head();
+        let recorded = self.options.clock.wall();
+        let mut versions = Vec::with_capacity(first.len());
+        let mut events = Vec::new();
+        for (part, mut version) in append.streams.into_iter().zip(first) {
+            for event in part.events {
+                position = position.next();
+                let stream = part.stream.clone();
+                events.push(RecordedEvent {
+                    position,
+                    stream,
+                    version,
+                    event,
+                    recorded,
+                    correlation,
+                    trace,
+                });
+                version = version.next();
+            }
+            versions.push(version.previous());
+        }
+        if events.is_empty() && append.fence.is_none() {
+            return Ok(Appended { position, versions, is_duplicate: false });
+        }
+        let fence = append.fence;
+        let commit = Commit::Append { events, fence: fence.clone() };
+        let place = self.stage(&commit)?;
+        let Commit::Append { events, .. } = commit else { return Ok(self.done()) };
+        let mut catalogue = self.reader.catalogue.write();
+        catalogue.index.apply(&ids, fence.as_ref());
+        if let Some(event) = events.first() {
+            let place = FrameAt { first: event.position, ..place };
+            catalogue.frames.push(place);
+            self.n_events += events.len() as u64;
+            self.fresh.push((place, events));
+        }
+        Ok(Appended { position, versions, is_duplicate: false })
+    }
+
+    /// Holds repeated events against those that are stored.
+    fn compare(&self, append: &Append, same: &[(usize, usize, Version)]) -> Result<()> {
+        for (part, event, version) in same {
+            let part = append.streams.get(*part);
+            let offered = part.and_then(|part| Some((&part.stream, part.events.get(*event)?)));
+            let Some((stream, offered)) = offered else { continue };
+            let stored = self.stored(stream, *version)?;
+            if !is_same(&stored, offered) {
+                return Err(reused(offered.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn stored(&self, stream: &StreamName, version: Version) -> Result<NewEvent> {
+        let lost = || Error::new(ErrorKind::Corrupt, "append to stream");
+        let (position, place) = {
+            let catalogue = self.reader.catalogue.read();
+            let position = catalogue.index.position(stream, version).ok_or_else(lost)?;
+            (position, catalogue.place(position).ok_or_else(lost)?)
+        };
+        let fresh = self.fresh.iter().flat_map(|(_, events)| events);
+        match fresh.into_iter().find(|event| event.position == position) {
+            Some(event) => Ok(event.event.clone()),
+            None => self.reader.event(place, position).map(|event| event.event),
+        }
+    }
+
+    /// Puts a commit's frame behind the group's others; makes room for it first.
+    fn stage(&mut self, commit: &Commit) -> Result<FrameAt> {
+        let (bytes, checksum) = frame::encode(commit);
+        let length = bytes.len() as u64;
+        if self.capacity() < self.end + length {
+            self.roll(length)?;
+        }
+        let segment = self.reader.segments.read().len().saturating_sub(1);
+        let place = FrameAt {
+            first: Position::ZERO,
+            segment: u32::try_from(segment).unwrap_or(u32::MAX),
+            offset: self.end,
+            length: u32::try_from(bytes.len() - frame::HEADER).unwrap_or(u32::MAX),
+        };
+        self.pending.extend_from_slice(&bytes);
+        self.end += length;
+        self.testimony.frames += 1;
+        self.testimony.digest = witness::digest(self.testimony.digest, checksum);
+        Ok(place)
+    }
+
+    fn capacity(&self) -> u64 {
+        let segments = self.reader.segments.read();
+        segments.last().and_then(|segment| segment.file.length().ok()).unwrap_or(0)
+    }
+
+    /// Begins a new segment with room for a frame of `length` bytes.
+    ///
+    /// A disk that is full is found here, before anything of the append was written, so the append
+    /// fails as a whole and the log stays sound.
+    fn roll(&mut self, length: u64) -> Result<()> {
+        self.flush().map_err(|cause| self.poison(cause))?;
+        let first = self.reader.catalogue.read().index.head().next();
+        let length = self.options.segment.max(segment::HEADER + length);
+        match self.make_room(first, length) {
+            Ok(()) => {
+                self.condition.lock().full = None;
+                Ok(())
+            }
+            Err(cause) => {
+                self.condition.lock().full = Some(cause.to_string());
+                Err(Error::new(ErrorKind::Unavailable, "append to stream")
+                    .detail("no room for a new segment; nothing was written")
+                    .because(cause))
+            }
+        }
+    }
+
+    fn make_room(&mut self, first: Position, length: u64) -> io::Result<()> {
+        let last = self.reader.segments.read().last().cloned();
+        if let Some(last) = last.filter(|last| last.first == first) {
+            // It holds no event yet, so the next one would have its name: it grows instead.
+            return last.file.allocate(self.end + length).and_then(|()| last.file.sync());
+        }
+        let disk = self.options.disk.as_ref();
+        let segment = segment::create(disk, &self.options.folder, first, length)?;
+        self.reader.segments.write().push(segment);
+        self.end = segment::HEADER;
+        self.pending_at = segment::HEADER;
+        Ok(())
+    }
+
+    /// Writes and syncs what is pending.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let segment = self.reader.segments.read().last().cloned();
+        let segment = segment.ok_or_else(|| io::Error::other("the log has no segment"))?;
+        segment.file.write_at(&self.pending, self.pending_at)?;
+        segment.file.sync()?;
+        self.pending.clear();
+        self.pending_at = self.end;
+        self.testimony.turn += 1;
+        self.testimony.segment = segment.first.get();
+        self.testimony.end = self.end;
+        if let Some(witness) = &self.witness {
+            witness.write(&self.testimony)?;
+            self.is_witness_dirty = true;
+        }
+        Ok(())
+    }
+
+    fn poison(&self, cause: io::Error) -> Error {
+        tracing::error!(error = &cause as &dyn std::error::Error, "the event log is poisoned");
+        POISONED.set(1.0);
+        let cause = Arc::new(cause);
+        let later = Error::new(ErrorKind::Poisoned, "append to stream")
+            .detail("an earlier write failed; reopen the log")
+            .because(Arc::clone(&cause));
+        self.condition.lock().poisoned = Some(later);
+        Error::new(ErrorKind::Indeterminate, "append to stream")
+            .detail("the write or its sync failed")
+            .because(cause)
+            .idempotent()
+    }
+
+    /// Makes the group durable, shows it to readers, and answers everybody.
+    fn settle(&mut self, waiting: Vec<Waiting>, begun: Instant) {
+        let failed = self.flush().err().map(|cause| self.poison(cause));
+        let n_waiting = waiting.len();
+        if failed.is_none() {
+            self.publish();
+        }
+        self.fresh.clear();
+        for (reply, result) in waiting {
+            let result = match (&failed, result) {
+                (Some(error), Ok(_)) => Err(error.clone()),
+                (_, result) => result,
+            };
+            APPENDS.add_for(outcome(&result), 1);
+            // Who has gone does not hear it; what was written stays written.
+            let _heard = reply.send(result).is_ok();
+        }
+        let now = self.options.clock.now();
+        COMMIT.record(now.since(begun).as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a group is far below 2^53")]
+        GROUP.record(n_waiting as f64);
+        if self.options.witness_interval <= now.since(self.witness_synced) {
+            self.sync_witness();
+        }
+    }
+
+    fn publish(&mut self) {
+        for (place, events) in self.fresh.drain(..) {
+            let bytes = usize::try_from(place.length).unwrap_or(usize::MAX);
+            self.reader.remember(place.first, bytes, Arc::new(events));
+        }
+        let head = self.reader.catalogue.read().index.head();
+        self.head.send_if_modified(|visible| {
+            let is_later = *visible < head;
+            *visible = head;
+            is_later
+        });
+        APPENDED.add(std::mem::take(&mut self.n_events));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+        HEAD.set(head.get() as f64);
+    }
+
+    fn sync_witness(&mut self) {
+        if let Some(witness) = self.witness.as_ref().filter(|_| self.is_witness_dirty) {
+            if let Err(cause) = witness.sync() {
+                tracing::warn!(error = &cause as &dyn std::error::Error, "witness not synced");
+            }
+            self.is_witness_dirty = false;
+            self.witness_synced = self.options.clock.now();
+        }
+    }
+}
+
+fn outcome(result: &Result<Appended>) -> Outcome {
+    match result {
+        Ok(appended) if appended.is_duplicate => Outcome::Duplicate,
+        Ok(_) => Outcome::Written,
+        Err(error) => {
+            let is_failure = matches!(
+                error.kind(),
+                ErrorKind::Indeterminate | ErrorKind::Poisoned | ErrorKind::Unavailable
+            );
+            if is_failure { Outcome::Failed } else { Outcome::Refused }
+        }
+    }
+}

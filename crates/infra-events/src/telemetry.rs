@@ -1,0 +1,58 @@
+//! The metrics of the event store.
+
+use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet};
+
+/// How an append ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    Written,
+    Duplicate,
+    Refused,
+    Failed,
+}
+
+impl Label for Outcome {
+    const SET: LabelSet =
+        LabelSet { name: "outcome", values: &["written", "duplicate", "refused", "failed"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Duplicate => "duplicate",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+pub(crate) const APPENDS: Counter<Outcome> =
+    Counter::labelled("infra_events_appends_total", "Appends, by how they ended.");
+pub(crate) const APPENDED: Counter =
+    Counter::new("infra_events_events_total", "Events that were committed.");
+pub(crate) const COMMIT: Histogram = Histogram::latency(
+    "infra_events_commit_seconds",
+    "Time from taking a group of appends to its sync.",
+);
+pub(crate) const GROUP: Histogram = Histogram::new(
+    "infra_events_group_size",
+    "",
+    "Appends that shared one sync.",
+    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
+);
+pub(crate) const HEAD: Gauge =
+    Gauge::new("infra_events_head_position", "", "Position of the last committed event.");
+pub(crate) const POISONED: Gauge = Gauge::new(
+    "infra_events_poisoned",
+    "",
+    "1 after a failed write or sync, until the store is reopened.",
+);
+
+/// The metrics of this crate.
+pub const METRICS: &[Declaration] = &[
+    APPENDS.declaration(),
+    APPENDED.declaration(),
+    COMMIT.declaration(),
+    GROUP.declaration(),
+    HEAD.declaration(),
+    POISONED.declaration(),
+];
