@@ -109,12 +109,13 @@ impl Mind<'_> {
 
     /// Starts a turn: with what wins most if piles are wanted, else with what nobody would want.
     fn lead(&self) -> Pieces {
+        let plays = self.plays();
         let by_chance = |a: &(Pieces, f64), b: &(Pieces, f64)| a.1.total_cmp(&b.1);
-        let singles = self.plays().into_iter().filter(|(set, _)| set.len() == 1);
+        let singles = plays.iter().copied().filter(|(set, _)| set.len() == 1);
         let weakest = singles.min_by(by_chance).map_or(self.hand.first(1), |(set, _)| set);
         let by_gain =
             |a: &(Pieces, f64), b: &(Pieces, f64)| (a.1 * len(a.0)).total_cmp(&(b.1 * len(b.0)));
-        let useful = self.plays().into_iter().filter(|(set, _)| set.len() <= self.wanted());
+        let useful = plays.iter().copied().filter(|(set, _)| set.len() <= self.wanted());
         match useful.max_by(by_gain) {
             Some((set, chance)) if POSSIBLE <= chance || self.is_desperate() => set,
             Some(_) | None => weakest,
@@ -123,7 +124,7 @@ impl Mind<'_> {
 
     /// Answers a turn: wins it as cheaply as is likely to hold, or sheds.
     fn follow(&self, play_type: PlayType, points: u32) -> Pieces {
-        let count = play_type.len();
+        let count = play_type.n_pieces();
         let beats = |set: Pieces| {
             classify(set).is_some_and(|play| play.play_type == play_type && points < play.points)
         };
@@ -144,6 +145,9 @@ impl Mind<'_> {
     /// Puts down `count` pieces that do not win: the least useful ones if piles are wanted, the
     /// most dangerous ones if not.
     fn shed(&self, count: usize, beats: impl Fn(Pieces) -> bool) -> Pieces {
+        if self.hand.len() == count {
+            return self.hand;
+        }
         let plan = self.plan();
         let mut pieces: Vec<_> = self.hand.iter().collect();
         pieces.sort_by_key(|piece| (plan.contains(*piece), piece.points()));
@@ -158,6 +162,9 @@ impl Mind<'_> {
     /// Returns the pieces to save: the play that shall win the most of the wanted piles.
     fn plan(&self) -> Pieces {
         let wanted = self.wanted();
+        if wanted == 0 {
+            return Pieces::NONE;
+        }
         let useful = |(set, chance): &(Pieces, f64)| set.len() <= wanted && LIKELY <= *chance;
         let plays = self.plays().into_iter().filter(useful);
         plays.map(|(set, _)| set).max_by_key(|set| set.len()).unwrap_or(Pieces::NONE)

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     room::{Life, RECENT_CHAT, Room},
     scoring,
+    text::Name,
 };
 
 impl Room {
@@ -25,9 +26,10 @@ impl Room {
         if people.iter().collect::<HashSet<_>>().len() != people.len() {
             return Err("a player sits on two chairs".to_owned());
         }
-        let names: Vec<_> = self.chairs.values().filter_map(|c| c.occupant.name()).collect();
+        let names = self.chairs.values().filter_map(|chair| chair.occupant.name());
+        let names: Vec<String> = names.map(Name::folded).collect();
         for (idx, name) in names.iter().enumerate() {
-            if names.iter().skip(idx + 1).any(|other| name.reads_like(other)) {
+            if names.iter().skip(idx + 1).any(|other| name == other) {
                 return Err(format!("two are called {name}"));
             }
         }

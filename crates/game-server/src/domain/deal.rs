@@ -21,7 +21,15 @@ pub const WEAK_POINTS: u32 = 9;
 ///
 /// The shuffle is Fisher and Yates's, driven by `ChaCha20` with `entropy` as its key: who does not
 /// know all 256 bits cannot tell it from chance.
-pub(super) fn deal(entropy: Entropy) -> Hands {
+///
+/// ```
+/// use game_server::domain::{Entropy, Pieces, Seat, deal};
+///
+/// let hands = deal(Entropy::new([7; 32]));
+/// assert_eq!(hands.0[Seat::First].len(), 8);
+/// assert_eq!(hands, deal(Entropy::new([7; 32])));
+/// ```
+pub fn deal(entropy: Entropy) -> Hands {
     let mut stack: Vec<Piece> = Pieces::ALL.iter().collect();
     stack.shuffle(&mut ChaCha20Rng::from_seed(entropy.bytes()));
     let mut stack = stack.into_iter();

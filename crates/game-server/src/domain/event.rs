@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     pieces::Pieces,
@@ -183,7 +183,8 @@ pub enum Event {
         seat: Seat,
         /// The pieces, for everybody to see.
         pieces: Pieces,
-        /// What they are as a play, if they are a valid one.
+        /// What they are as a play, if they are a valid one; `null` must be written out.
+        #[serde(deserialize_with = "written_out")]
         play: Option<PlayType>,
         /// Whether the play is valid and of the starter's type.
         can_win: bool,
@@ -246,6 +247,13 @@ pub enum Event {
         /// Why.
         reason: Refusal,
     },
+}
+
+/// Reads an optional value whose field may not be left out.
+fn written_out<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
 }
 
 impl Event {

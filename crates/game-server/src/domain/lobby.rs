@@ -49,12 +49,12 @@ impl Room {
         }
         events.push(Event::PlayerLeft { seat, cause });
         match (self.life, heir) {
-            (Life::Completed, _) | (Life::Gathering, Some(_)) => {}
             (Life::InGame, Some(_)) => events.push(self.bot_for(seat, &events)?),
             (Life::Gathering | Life::InGame, None) => {
                 events.push(Event::RoomAbandoned { reason: AbandonReason::EverybodyLeft });
             }
-            (Life::Uncreated | Life::Abandoned, _) => {}
+            (Life::Gathering, Some(_))
+            | (Life::Completed | Life::Uncreated | Life::Abandoned, _) => {}
         }
         Ok(events)
     }

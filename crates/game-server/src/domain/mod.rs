@@ -36,7 +36,7 @@ mod view;
 pub use bot::choose;
 pub use chair::Answer;
 pub use command::{Act, Actor, Command, Entropy};
-pub use deal::{HAND, WEAK_POINTS, is_weak};
+pub use deal::{HAND, WEAK_POINTS, deal, is_weak};
 pub use declaration::{ZEROS_IN_A_ROW, allowed_declarations, check_declaration};
 pub use due::{Awaited, Due};
 pub use event::{AbandonReason, Cause, Event, Hands};

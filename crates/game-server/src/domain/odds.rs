@@ -30,7 +30,7 @@ impl Odds {
         if stronger == 0 {
             return 1.0;
         }
-        let len = u32::try_from(play.play_type.len()).unwrap_or(u32::MAX);
+        let len = u32::try_from(play.play_type.n_pieces()).unwrap_or(u32::MAX);
         let n = f64::from(stronger) * f64::from(self.n_rivals) * self.held_together(len);
         1.0 / (1.0 + n)
     }

@@ -120,8 +120,8 @@ impl Pieces {
 }
 
 impl FromIterator<Piece> for Pieces {
-    fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
-        pieces.into_iter().fold(Self::NONE, Self::with)
+    fn from_iter<I: IntoIterator<Item = Piece>>(iter: I) -> Self {
+        iter.into_iter().fold(Self::NONE, Self::with)
     }
 }
 
@@ -154,13 +154,13 @@ struct ListOfPieces;
 impl<'de> de::Visitor<'de> for ListOfPieces {
     type Value = Pieces;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of different piece ids")
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of different piece ids")
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Pieces, A::Error> {
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Pieces, A::Error> {
         let mut pieces = Pieces::NONE;
-        while let Some(piece) = list.next_element::<Piece>()? {
+        while let Some(piece) = seq.next_element::<Piece>()? {
             if pieces.contains(piece) {
                 return Err(de::Error::custom(format_args!("piece {} twice", piece.id())));
             }

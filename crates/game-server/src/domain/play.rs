@@ -49,7 +49,7 @@ impl PlayType {
     ];
 
     /// Returns how many pieces a play of this type has.
-    pub const fn len(self) -> usize {
+    pub const fn n_pieces(self) -> usize {
         match self {
             Self::Single => 1,
             Self::Pair => 2,
@@ -165,9 +165,10 @@ fn plays_of_colour(pieces: Pieces, play_type: PlayType, colour: Colour) -> Vec<P
         PlayType::Straight
         | PlayType::ExtendedStraight
         | PlayType::ExtendedStraightOfFive
-        | PlayType::DoubleStraight => {
-            STRAIGHTS.iter().flat_map(|kinds| straights(kinds.map(of), play_type.len())).collect()
-        }
+        | PlayType::DoubleStraight => STRAIGHTS
+            .iter()
+            .flat_map(|kinds| straights(kinds.map(of), play_type.n_pieces()))
+            .collect(),
     }
 }
 
@@ -266,13 +267,13 @@ mod tests {
 
     #[test]
     fn classifying_every_subset_of_a_hand_finds_what_plays_of_finds() {
-        // A generator of the low bits' permutations is enough: hands that are dense in one colour.
+        // Hands of eight pieces in a row are rich in plays of one colour.
         for offset in 0..25_u8 {
             let hand: Pieces = (offset..offset + 8).filter_map(Piece::new).collect();
             let held: Vec<Piece> = hand.iter().collect();
             for play_type in PlayType::ALL {
                 let mut shapes: Vec<_> = (1_u32..256)
-                    .map(|mask| (0..8).filter(|bit| mask & 1 << bit != 0))
+                    .map(|mask| (0..8).filter(move |bit| mask & 1 << bit != 0))
                     .map(|bits| bits.map(|bit| held[bit]).collect::<Pieces>())
                     .filter(|set| classify(*set).is_some_and(|play| play.play_type == play_type))
                     .map(shape)

@@ -191,8 +191,8 @@ impl Room {
         let round = &game.round;
         let phase = round.phase();
         let awaited = self.running().and_then(Game::awaited);
-        let declares = phase == Phase::Declaration && awaited.is_some();
-        let declarer = viewer.seat().filter(|seat| declares && awaited == Some(*seat));
+        let is_asked = |seat: &Seat| phase == Phase::Declaration && awaited == Some(*seat);
+        let declarer = viewer.seat().filter(is_asked);
         let allowed = |seat: Seat| allowed_declarations(game.zeros[seat], &round.declared);
         Some(GameView {
             phase,

@@ -124,9 +124,9 @@ impl<T> BySeat<T> {
 impl<T> Index<Seat> for BySeat<T> {
     type Output = T;
 
-    fn index(&self, seat: Seat) -> &T {
+    fn index(&self, index: Seat) -> &T {
         let [first, second, third, fourth] = &self.0;
-        match seat {
+        match index {
             Seat::First => first,
             Seat::Second => second,
             Seat::Third => third,
@@ -136,9 +136,9 @@ impl<T> Index<Seat> for BySeat<T> {
 }
 
 impl<T> IndexMut<Seat> for BySeat<T> {
-    fn index_mut(&mut self, seat: Seat) -> &mut T {
+    fn index_mut(&mut self, index: Seat) -> &mut T {
         let [first, second, third, fourth] = &mut self.0;
-        match seat {
+        match index {
             Seat::First => first,
             Seat::Second => second,
             Seat::Third => third,

@@ -107,8 +107,12 @@ impl<const MAX: usize> Text<MAX> {
 
     /// Returns whether both read the same to a person who does not look at upper and lower case.
     pub fn reads_like(&self, other: &Self) -> bool {
-        let seen = |text: &str| text.replace(JOINERS, "").to_lowercase();
-        seen(&self.0) == seen(&other.0)
+        self.folded() == other.folded()
+    }
+
+    /// Returns what is left without joiners and capitals: equal for texts that read the same.
+    pub(super) fn folded(&self) -> String {
+        self.0.replace(JOINERS, "").to_lowercase()
     }
 }
 

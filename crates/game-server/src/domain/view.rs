@@ -209,7 +209,6 @@ pub const fn is_shared(event: &Event) -> bool {
 /// assert_eq!(view(&refused, Viewer::Seat(Seat::Second)), Viewed::Hidden {});
 /// assert_ne!(view(&refused, Viewer::Seat(Seat::First)), Viewed::Hidden {});
 /// ```
-#[expect(clippy::too_many_lines, reason = "each event stands here, field by field")]
 pub fn view(event: &Event, viewer: Viewer) -> Viewed {
     match event {
         Event::RoomCreated { host: _, name, settings } => {

@@ -58,8 +58,11 @@ pub fn simulate_each(
         hash.update(transcript.to_json_lines()?);
         visit(&transcript)?;
     }
-    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Report { seed, tally, digest })
+    Ok(Report { seed, tally, digest: hexadecimal(&hash.finalize()) })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 impl fmt::Display for Report {
