@@ -117,6 +117,8 @@ pub struct GameView {
     pub captured: BySeat<u8>,
     /// The scores.
     pub scores: BySeat<i32>,
+    /// In how many rounds in a row, up to the last one, each seat declared 0; two is the most.
+    pub zeros: BySeat<u8>,
     /// Who starts the present turn.
     pub leader: Seat,
     /// What was put down in the present turn, in order.
@@ -208,6 +210,7 @@ impl Room {
             may_declare: declarer.map(allowed).unwrap_or_default(),
             captured: round.captured,
             scores: game.scores,
+            zeros: game.zeros,
             leader: round.leader,
             table: round.table.clone(),
             last_table: round.last_table.clone(),
