@@ -1,5 +1,7 @@
 //! A bot: chooses a legal, sensible move from what its own seat can see.
 
+use std::cmp::Ordering;
+
 use super::{
     moves::Move,
     odds::{Odds, worth},
@@ -81,7 +83,7 @@ impl Mind<'_> {
             return 1.0;
         }
         let singles = plays_of(self.hand, PlayType::Single).into_iter();
-        let best = singles.map(|set| self.chance(set)).fold(0.0, f64::max);
+        let best = singles.map(|set| self.chance_to_lead_with(set)).fold(0.0, f64::max);
         if LIKELY <= best { 0.8 } else { 0.35 }
     }
 
@@ -113,8 +115,6 @@ impl Mind<'_> {
         let by_chance = |a: &(Pieces, f64), b: &(Pieces, f64)| a.1.total_cmp(&b.1);
         let singles = plays.iter().copied().filter(|(set, _)| set.len() == 1);
         let weakest = singles.min_by(by_chance).map_or(self.hand.first(1), |(set, _)| set);
-        let by_gain =
-            |a: &(Pieces, f64), b: &(Pieces, f64)| (a.1 * len(a.0)).total_cmp(&(b.1 * len(b.0)));
         let useful = plays.iter().copied().filter(|(set, _)| set.len() <= self.wanted());
         match useful.max_by(by_gain) {
             Some((set, chance)) if POSSIBLE <= chance || self.is_desperate() => set,
@@ -132,8 +132,9 @@ impl Mind<'_> {
             let plays = plays_of(self.hand, play_type).into_iter();
             let mut winning: Vec<Pieces> = plays.filter(|set| beats(*set)).collect();
             winning.sort_by_key(|set| worth(*set));
-            let holds = |set: &&Pieces| LIKELY <= self.chance(**set);
-            let try_it = |set: &&Pieces| POSSIBLE <= self.chance(**set) || self.is_desperate();
+            let holds = |set: &&Pieces| LIKELY <= self.chance_to_hold(**set);
+            let is_possible = |set: Pieces| POSSIBLE <= self.chance_to_hold(set);
+            let try_it = |set: &&Pieces| is_possible(**set) || self.is_desperate();
             let choice = winning.iter().find(holds).or_else(|| winning.last().filter(try_it));
             if let Some(set) = choice {
                 return *set;
@@ -167,7 +168,7 @@ impl Mind<'_> {
         }
         let useful = |(set, chance): &(Pieces, f64)| set.len() <= wanted && LIKELY <= *chance;
         let plays = self.plays().into_iter().filter(useful);
-        plays.map(|(set, _)| set).max_by_key(|set| set.len()).unwrap_or(Pieces::NONE)
+        plays.max_by(by_gain).map_or(Pieces::NONE, |(set, _)| set)
     }
 
     /// Returns how many piles are still wanted.
@@ -181,25 +182,157 @@ impl Mind<'_> {
         self.hand.len() <= self.wanted()
     }
 
-    /// Returns every play of the hand, equal ones once, with its chance to win.
+    /// Returns every play of the hand, equal ones once, with its chance to win a turn it starts.
     fn plays(&self) -> Vec<(Pieces, f64)> {
         let types = PlayType::ALL.into_iter();
         let sets = types.flat_map(|play_type| plays_of(self.hand, play_type));
-        sets.map(|set| (set, self.chance(set))).collect()
+        sets.map(|set| (set, self.chance_to_lead_with(set))).collect()
     }
 
-    fn chance(&self, set: Pieces) -> f64 {
-        classify(set).map_or(0.0, |play| self.odds().chance(play))
+    fn chance_to_lead_with(&self, set: Pieces) -> f64 {
+        self.chance(set, SEATS - 1)
     }
 
-    fn odds(&self) -> Odds {
+    /// Returns the chance that `set`, put down now, is not beaten by those who are still to play.
+    fn chance_to_hold(&self, set: Pieces) -> f64 {
+        self.chance(set, SEATS.saturating_sub(self.view.table.len() + 1))
+    }
+
+    fn chance(&self, set: Pieces, n_rivals: usize) -> f64 {
         let unseen = Pieces::ALL.without(self.hand).without(self.view.gone);
-        let n_rivals = SEATS.saturating_sub(self.view.table.len() + 1);
         let n_held = u32::try_from(self.hand.len()).unwrap_or(0);
-        Odds { unseen, n_rivals: u32::try_from(n_rivals).unwrap_or(0), n_held }
+        let odds = Odds { unseen, n_rivals: u32::try_from(n_rivals).unwrap_or(0), n_held };
+        classify(set).map_or(0.0, |play| odds.chance(play))
     }
+}
+
+/// Orders plays by how many piles they win on average.
+fn by_gain(a: &(Pieces, f64), b: &(Pieces, f64)) -> Ordering {
+    (a.1 * len(a.0)).total_cmp(&(b.1 * len(b.0)))
 }
 
 fn len(set: Pieces) -> f64 {
     f64::from(u32::try_from(set.len()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{piece::Piece, room_view::Laid, seat::BySeat, turn};
+
+    fn set(ids: &[u8]) -> Pieces {
+        ids.iter().copied().filter_map(Piece::new).collect()
+    }
+
+    /// The view of seat 0, which is to act; all others hold as many pieces as it does.
+    fn view(phase: Phase, hand: &[u8], declared: Option<u8>) -> GameView {
+        let mut all_declared = BySeat::default();
+        all_declared[Seat::First] = declared;
+        GameView {
+            phase,
+            awaited: Some(Seat::First),
+            round: 1,
+            multiplier: 1,
+            starter: Seat::Second,
+            hand: Some(set(hand)),
+            hand_sizes: BySeat::default(),
+            declared: all_declared,
+            may_declare: (0..=8).collect(),
+            captured: BySeat::default(),
+            zeros: BySeat::default(),
+            scores: BySeat::default(),
+            leader: Seat::Second,
+            table: Vec::new(),
+            last_table: Vec::new(),
+            gone: Pieces::NONE,
+        }
+    }
+
+    fn laid(seat: Seat, ids: &[u8]) -> Laid {
+        turn::lay(seat, set(ids), None)
+    }
+
+    /// Plays the last of a turn of singles after `before`.
+    fn follows(hand: &[u8], declared: u8, before: [u8; 3]) -> Option<Move> {
+        let mut view = view(Phase::Turn, hand, Some(declared));
+        let seats = [Seat::Second, Seat::Third, Seat::Fourth];
+        view.table = seats.into_iter().zip(before).map(|(seat, id)| laid(seat, &[id])).collect();
+        view.gone = set(&before);
+        choose(&view, Seat::First, Style::Steady)
+    }
+
+    fn declares(hand: &[u8], style: Style) -> u8 {
+        let mut view = view(Phase::Declaration, hand, None);
+        view.starter = Seat::First;
+        match choose(&view, Seat::First, style) {
+            Some(Move::Declare(piles)) => piles,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_bot_that_is_not_to_act_does_nothing() {
+        let view = view(Phase::Turn, &[0, 5], Some(1));
+        assert_eq!(choose(&view, Seat::Second, Style::Steady), None);
+        let mut scoring = view.clone();
+        scoring.phase = Phase::Scoring;
+        assert_eq!(choose(&scoring, Seat::First, Style::Steady), None);
+    }
+
+    #[test]
+    fn the_last_to_play_wins_as_cheaply_as_it_can_when_it_wants_piles() {
+        assert_eq!(follows(&[0, 1, 5, 31], 1, [7, 24, 25]), Some(Move::Play(set(&[5]))));
+    }
+
+    #[test]
+    fn who_wants_no_pile_gives_away_the_strongest_piece_that_loses() {
+        assert_eq!(follows(&[0, 5, 8, 31], 0, [3, 24, 25]), Some(Move::Play(set(&[5]))));
+        // Everything wins: then the weakest.
+        assert_eq!(follows(&[0, 5, 8], 0, [31, 30, 29]), Some(Move::Play(set(&[8]))));
+    }
+
+    #[test]
+    fn who_cannot_win_gives_away_the_weakest_piece() {
+        assert_eq!(follows(&[3, 5, 31], 1, [0, 24, 25]), Some(Move::Play(set(&[31]))));
+    }
+
+    #[test]
+    fn a_leader_plays_what_wins_the_wanted_piles_and_else_the_weakest() {
+        let hand = [0, 1, 3, 27, 28, 25];
+        let leads = |declared| {
+            let mut view = view(Phase::Turn, &hand, Some(declared));
+            view.leader = Seat::First;
+            choose(&view, Seat::First, Style::Steady)
+        };
+        assert_eq!(leads(3), Some(Move::Play(set(&[0, 1, 3]))));
+        assert_eq!(leads(1), Some(Move::Play(set(&[0]))));
+        assert_eq!(leads(0), Some(Move::Play(set(&[27]))));
+    }
+
+    #[test]
+    fn a_strong_hand_declares_more_than_a_weak_one_and_a_bold_bot_more_than_a_cautious_one() {
+        let strong = [0, 1, 2, 3, 4, 16, 17, 18];
+        let weak = [5, 7, 24, 26, 27, 28, 11, 12];
+        assert!(7 <= declares(&strong, Style::Steady));
+        assert!(declares(&weak, Style::Steady) <= 3);
+        assert!(declares(&weak, Style::Cautious) < declares(&weak, Style::Bold));
+    }
+
+    #[test]
+    fn a_bot_declares_only_what_is_allowed() {
+        let mut view = view(Phase::Declaration, &[0, 1, 2, 3, 4, 16, 17, 18], None);
+        view.may_declare = vec![1, 2];
+        assert_eq!(choose(&view, Seat::First, Style::Bold), Some(Move::Declare(2)));
+        view.may_declare.clear();
+        assert_eq!(choose(&view, Seat::First, Style::Bold), None);
+    }
+
+    #[test]
+    fn a_cautious_bot_keeps_its_weak_hand_and_the_others_take_the_redeal() {
+        let view = view(Phase::Preparation, &[5, 7, 24, 26, 27, 28, 11, 12], None);
+        let choice = |style| choose(&view, Seat::First, style);
+        assert_eq!(choice(Style::Cautious), Some(Move::DeclineRedeal));
+        assert_eq!(choice(Style::Steady), Some(Move::AcceptRedeal));
+        assert_eq!(choice(Style::Bold), Some(Move::AcceptRedeal));
+    }
 }

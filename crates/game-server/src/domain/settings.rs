@@ -117,7 +117,7 @@ mod tests {
         let quick = Settings::default().without_pauses();
         assert_eq!(quick.check(), Ok(()));
         assert_eq!(quick.bot_max_ms.duration(), Duration::ZERO);
-        assert_eq!(quick.turn_ms.duration(), Duration::from_secs(300));
+        assert_eq!(quick.turn_ms.duration(), Duration::from_mins(5));
     }
 
     #[test]
