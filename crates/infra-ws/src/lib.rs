@@ -1,1 +1,66 @@
-//! WebSocket connections, rooms and broadcast with bounded queues and resume.
+//! WebSocket connections that never lie about what they missed.
+//!
+//! A [`Hub`] owns the connections of a process: it admits them within limits, reads each with
+//! deadlines, writes each from a bounded queue, and closes those that are silent or too slow. An
+//! [`App`] says what messages mean. [`token`] and [`resume`] let a client that comes back get
+//! exactly what it missed, or be told that it cannot.
+//!
+//! ```no_run
+//! use std::{net::SocketAddr, sync::Arc};
+//! use infra_core::{SystemClock, lifecycle::Shutdown};
+//! use infra_ws::{App, Class, Close, Connection, Frame, Hub, Inbound, Options, OriginPolicy, serve};
+//!
+//! #[derive(Debug)]
+//! struct Echo;
+//!
+//! #[async_trait::async_trait]
+//! impl App for Echo {
+//!     type Session = Connection;
+//!     async fn open(&self, connection: Connection) -> Result<Connection, Close> { Ok(connection) }
+//!     async fn message(&self, connection: &mut Connection, message: Inbound) -> Result<(), Close> {
+//!         if let Inbound::Text(text) = message { connection.send(Frame::text(text.as_str()), Class::Durable); }
+//!         Ok(())
+//!     }
+//!     async fn closed(&self, _connection: Connection) {}
+//! }
+//!
+//! # async fn run() -> std::io::Result<()> {
+//! let hub = Hub::new(Options::new(OriginPolicy::same_host()), SystemClock::shared(), Shutdown::new());
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:9000").await?;
+//! serve(listener, hub, Arc::new(Echo)).await
+//! # }
+//! ```
+
+mod admission;
+mod app;
+#[cfg(feature = "client")]
+pub mod client;
+mod close;
+mod connection;
+mod driver;
+mod frame;
+mod hub;
+mod listener;
+mod metered;
+mod options;
+mod origin;
+mod outbox;
+pub mod resume;
+mod rooms;
+mod telemetry;
+pub mod token;
+mod tracker;
+mod upgrade;
+
+pub use app::{App, Inbound};
+pub use close::Close;
+pub use connection::{Connection, ConnectionId};
+pub use frame::{Class, Frame};
+pub use hub::{Drained, Hub};
+pub use listener::serve;
+pub use options::{CloseCodes, Options};
+pub use origin::{OriginPolicy, OriginRefused};
+pub use outbox::Ledger;
+pub use rooms::Rooms;
+pub use telemetry::METRICS;
+pub use upgrade::{Refused, upgrade};

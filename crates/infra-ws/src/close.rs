@@ -1,0 +1,59 @@
+//! How a connection ends.
+
+use std::{borrow::Cow, fmt};
+
+/// A close code with its reason, as RFC 6455 section 7.4 defines them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Close {
+    /// 1000 to 4999.
+    pub code: u16,
+    /// At most 123 bytes; the rest is cut.
+    pub reason: Cow<'static, str>,
+}
+
+impl Close {
+    /// Everything is well.
+    pub const NORMAL: Self = Self::new(1000, "goodbye");
+    /// The client broke the WebSocket protocol.
+    pub const PROTOCOL: Self = Self::new(1002, "protocol error");
+    /// Text was not UTF-8.
+    pub const NOT_UTF8: Self = Self::new(1007, "text is not UTF-8");
+    /// The message is beyond the limit.
+    pub const TOO_LARGE: Self = Self::new(1009, "message too large");
+    /// Something broke here.
+    pub const INTERNAL: Self = Self::new(1011, "internal error");
+    /// The server restarts; come back.
+    pub const RESTART: Self = Self::new(1012, "server restarts");
+
+    /// Creates a close.
+    pub const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason: Cow::Borrowed(reason) }
+    }
+
+    /// Returns the reason, cut to what fits in a close frame.
+    pub(crate) fn short_reason(&self) -> &str {
+        let mut end = self.reason.len().min(123);
+        while !self.reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.reason.get(..end).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_letters() {
+        let close = Close { code: 4000, reason: Cow::Owned("é".repeat(100)) };
+        assert_eq!(close.short_reason().len(), 122);
+        assert_eq!(Close::NORMAL.to_string(), "1000 goodbye");
+    }
+}

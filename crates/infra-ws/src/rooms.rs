@@ -1,0 +1,162 @@
+//! Rooms: named sets of connections that hear the same broadcasts.
+
+use std::collections::{HashMap, HashSet};
+
+use parking_lot::RwLock;
+
+use crate::{
+    connection::{Connection, ConnectionId},
+    frame::{Class, Frame},
+};
+
+/// Named sets of connections. A room exists while somebody is in it.
+///
+/// A broadcast shares one encoded frame among all members and waits for none of them.
+#[derive(Debug, Default)]
+pub struct Rooms(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    members: HashMap<String, HashMap<ConnectionId, Connection>>,
+    rooms_of: HashMap<ConnectionId, HashSet<String>>,
+}
+
+impl Rooms {
+    /// Creates no room yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a connection into a room; returns false if it is there already.
+    pub fn join(&self, room: &str, connection: &Connection) -> bool {
+        let mut state = self.0.write();
+        state.rooms_of.entry(connection.id()).or_default().insert(room.to_owned());
+        let members = state.members.entry(room.to_owned()).or_default();
+        members.insert(connection.id(), connection.clone()).is_none()
+    }
+
+    /// Takes a connection out of a room; returns false if it was not there.
+    pub fn leave(&self, room: &str, id: ConnectionId) -> bool {
+        self.0.write().leave(room, id)
+    }
+
+    /// Takes a connection out of all its rooms and returns their names.
+    pub fn leave_all(&self, id: ConnectionId) -> Vec<String> {
+        let mut state = self.0.write();
+        let rooms = state.rooms_of.remove(&id).unwrap_or_default();
+        for room in &rooms {
+            state.leave(room, id);
+        }
+        rooms.into_iter().collect()
+    }
+
+    /// Sends a frame to all members but `except`; returns how many took it.
+    pub fn broadcast(
+        &self,
+        room: &str,
+        frame: &Frame,
+        class: Class,
+        except: Option<ConnectionId>,
+    ) -> usize {
+        let state = self.0.read();
+        let members = state.members.get(room).into_iter().flatten();
+        let others = members.filter(|(id, _)| Some(**id) != except);
+        others.filter(|(_, connection)| connection.send(frame.clone(), class)).count()
+    }
+
+    /// Returns how many connections are in a room.
+    pub fn count(&self, room: &str) -> usize {
+        self.0.read().members.get(room).map_or(0, HashMap::len)
+    }
+
+    /// Returns how many rooms have somebody in them.
+    pub fn len(&self) -> usize {
+        self.0.read().members.len()
+    }
+
+    /// Returns whether nobody is in any room.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl State {
+    fn leave(&mut self, room: &str, id: ConnectionId) -> bool {
+        if let Some(rooms) = self.rooms_of.get_mut(&id) {
+            rooms.remove(room);
+            if rooms.is_empty() {
+                self.rooms_of.remove(&id);
+            }
+        }
+        let Some(members) = self.members.get_mut(room) else { return false };
+        let was_there = members.remove(&id).is_some();
+        if members.is_empty() {
+            self.members.remove(room);
+        }
+        was_there
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{close::Close, outbox::Outbox};
+
+    fn connection(id: u64) -> Connection {
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        Connection::new(ConnectionId(id), peer, Outbox::new(100, 1_000, Close::NORMAL))
+    }
+
+    #[test]
+    fn a_broadcast_reaches_the_members_but_one() {
+        let rooms = Rooms::new();
+        let members: Vec<_> = (0..3).map(connection).collect();
+        assert!(members.iter().all(|member| rooms.join("a", member)));
+        assert!(!rooms.join("a", &members[0]), "it is there already");
+        rooms.join("b", &members[0]);
+        let frame = Frame::text("hello");
+        let reached = rooms.broadcast("a", &frame, Class::Durable, Some(members[1].id()));
+        assert_eq!(reached, 2);
+        let sent: Vec<u64> = members.iter().map(|member| member.ledger().enqueued).collect();
+        assert_eq!(sent, [1, 0, 1]);
+        assert_eq!(rooms.broadcast("nowhere", &frame, Class::Durable, None), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn rooms_equal_a_set_of_pairs_and_empty_ones_vanish(
+            steps in proptest::collection::vec((0..3_u8, 0..4_u64, 0..3_usize), 0..100),
+        ) {
+            let names = ["a", "b", "c"];
+            let rooms = Rooms::new();
+            let mut model = std::collections::BTreeSet::new();
+            for (step, id, room) in steps {
+                let name = names[room];
+                match step {
+                    0 => prop_assert_eq!(rooms.join(name, &connection(id)), model.insert((name, id))),
+                    1 => prop_assert_eq!(
+                        rooms.leave(name, ConnectionId(id)),
+                        model.remove(&(name, id))
+                    ),
+                    _ => {
+                        let mut left = rooms.leave_all(ConnectionId(id));
+                        left.sort();
+                        let gone: Vec<_> =
+                            model.iter().filter(|(_, who)| *who == id).map(|(n, _)| *n).collect();
+                        prop_assert_eq!(left, gone);
+                        model.retain(|(_, who)| *who != id);
+                    }
+                }
+                for name in names {
+                    let count = model.iter().filter(|(room, _)| *room == name).count();
+                    prop_assert_eq!(rooms.count(name), count);
+                }
+                let used: std::collections::BTreeSet<_> = model.iter().map(|(n, _)| n).collect();
+                prop_assert_eq!(rooms.len(), used.len());
+                prop_assert_eq!(rooms.is_empty(), used.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The metrics of connections.
+
+use infra_core::metric::{Counter, Declaration, Gauge, Label, LabelSet};
+
+/// Why a message was not delivered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fate {
+    Dropped,
+    Discarded,
+}
+
+impl Label for Fate {
+    const SET: LabelSet = LabelSet { name: "fate", values: &["dropped", "discarded"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// Why a handshake was refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refusal {
+    Malformed,
+    Origin,
+    Limit,
+    Draining,
+}
+
+impl Label for Refusal {
+    const SET: LabelSet =
+        LabelSet { name: "reason", values: &["malformed", "origin", "limit", "draining"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Origin => "origin",
+            Self::Limit => "limit",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+pub(crate) const OPEN: Gauge =
+    Gauge::new("infra_ws_connections", "", "Connections that are open or in their handshake.");
+pub(crate) const REFUSED: Counter<Refusal> =
+    Counter::labelled("infra_ws_refused_total", "Handshakes that were refused.");
+pub(crate) const CLOSED: Counter<Ending> =
+    Counter::labelled("infra_ws_closed_total", "Connections that ended, by who ended them.");
+pub(crate) const RECEIVED: Counter =
+    Counter::new("infra_ws_received_total", "Messages that were received.");
+pub(crate) const SENT: Counter = Counter::new("infra_ws_sent_total", "Messages that were sent.");
+pub(crate) const DROPPED: Counter<Fate> =
+    Counter::labelled("infra_ws_undelivered_total", "Messages that were not delivered.");
+
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    Client,
+    Server,
+    Lost,
+}
+
+impl Label for Ending {
+    const SET: LabelSet = LabelSet { name: "by", values: &["client", "server", "lost"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// The metrics of this crate.
+pub const METRICS: &[Declaration] = &[
+    OPEN.declaration(),
+    REFUSED.declaration(),
+    CLOSED.declaration(),
+    RECEIVED.declaration(),
+    SENT.declaration(),
+    DROPPED.declaration(),
+];
