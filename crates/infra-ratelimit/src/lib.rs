@@ -1,1 +1,30 @@
 //! Rate limits: one atomic decision over several GCRA buckets.
+//!
+//! Limits are declared once, by name and [`Quota`]. A request names what it costs against which
+//! keys (this player, this room, this address) and is admitted by all of them or by none; a refusal
+//! costs nothing and says when to come back.
+//!
+//! ```
+//! use infra_core::{SystemClock, limit::{Charge, RateLimiter}};
+//! use infra_ratelimit::{Limiter, Quota};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let limiter = Limiter::new(SystemClock::shared())
+//!     .limit("player", Quota::per_second(2)?)
+//!     .limit("room", Quota::per_minute(300)?);
+//! let charges = [Charge::one("player", "ann"), Charge::one("room", "7f3a")];
+//! assert!(limiter.acquire(&charges).await?.is_admitted());
+//! assert!(limiter.acquire(&charges).await?.is_admitted());
+//! assert!(limiter.acquire(&charges).await?.retry_after().is_some());
+//! # Ok::<(), infra_core::Error>(()) }).unwrap();
+//! ```
+
+mod bucket;
+mod keys;
+mod limiter;
+mod quota;
+mod telemetry;
+
+pub use limiter::Limiter;
+pub use quota::Quota;
+pub use telemetry::METRICS;

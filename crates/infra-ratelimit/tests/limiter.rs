@@ -1,0 +1,228 @@
+//! The limiter against a model, under contention and under a flood of keys.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails"
+)]
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use infra_core::{
+    Clock, ErrorKind,
+    clock::{Instant, Timestamp},
+    limit::{Charge, RateLimiter, Verdict},
+};
+use infra_ratelimit::{Limiter, Quota};
+use proptest::prelude::*;
+
+/// A clock that stands until it is moved.
+#[derive(Debug, Default)]
+struct Hand(Mutex<Duration>);
+
+impl Hand {
+    fn advance(&self, by: Duration) {
+        *self.0.lock().unwrap() += by;
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Instant {
+        Instant::from_start(*self.0.lock().unwrap())
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::EPOCH.plus(self.now().since_start())
+    }
+}
+
+fn limiter() -> (Arc<Hand>, Limiter) {
+    let clock = Arc::new(Hand::default());
+    let shared: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
+    let limiter = Limiter::new(shared)
+        .limit("player", Quota::new(10, Duration::from_millis(100)).unwrap())
+        .limit("room", Quota::new(4, Duration::from_millis(500)).unwrap());
+    (clock, limiter)
+}
+
+fn charge(limit: &'static str, key: &str, cost: u32) -> Charge {
+    Charge::one(limit, key).cost(NonZeroU32::new(cost).unwrap())
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// A bucket as everybody pictures it: tokens that drip back, counted in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Model {
+    capacity: u64,
+    refill: u64,
+    /// Nanoseconds of refill that the bucket lacks.
+    owed: u64,
+    at: u64,
+}
+
+impl Model {
+    const fn new(capacity: u64, refill: u64) -> Self {
+        Self { capacity, refill, owed: 0, at: 0 }
+    }
+
+    const fn drip(&mut self, now: u64) {
+        self.owed = self.owed.saturating_sub(now - self.at);
+        self.at = now;
+    }
+
+    const fn fits(&self, cost: u64) -> bool {
+        self.owed + cost * self.refill <= self.capacity * self.refill
+    }
+
+    const fn pay(&mut self, cost: u64) {
+        self.owed += cost * self.refill;
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_arrivals_are_decided_as_the_model_decides(
+        steps in proptest::collection::vec((0..400_u64, 0..2_usize, 0..2_usize, 1..12_u32, 1..6_u32), 1..80),
+    ) {
+        let (clock, limiter) = limiter();
+        let names = ["ann", "bob"];
+        let mut models: HashMap<(&str, usize), Model> = HashMap::new();
+        for (pause, player, room, cost, room_cost) in steps {
+            clock.advance(Duration::from_millis(pause));
+            let now = u64::try_from(clock.now().since_start().as_nanos()).unwrap();
+            for who in 0..2 {
+                models.entry(("player", who)).or_insert(Model::new(10, 100_000_000)).drip(now);
+                models.entry(("room", who)).or_insert(Model::new(4, 500_000_000)).drip(now);
+            }
+            let fits = models[&("player", player)].fits(u64::from(cost))
+                && models[&("room", room)].fits(u64::from(room_cost));
+            let charges =
+                [charge("player", names[player], cost), charge("room", names[room], room_cost)];
+            let peeked = run(limiter.peek(&charges)).unwrap();
+            let decision = run(limiter.acquire(&charges)).unwrap();
+            prop_assert_eq!(peeked.verdict, decision.verdict);
+            prop_assert_eq!(decision.is_admitted(), fits);
+            if fits {
+                models.get_mut(&("player", player)).unwrap().pay(u64::from(cost));
+                models.get_mut(&("room", room)).unwrap().pay(u64::from(room_cost));
+            }
+            let is_never = cost > 10 || room_cost > 4;
+            if decision.verdict == Verdict::Never {
+                prop_assert!(is_never);
+            }
+        }
+    }
+
+    #[test]
+    fn after_the_named_wait_the_same_request_passes(
+        costs in proptest::collection::vec(1..10_u32, 1..20),
+    ) {
+        let (clock, limiter) = limiter();
+        for cost in costs {
+            let charges = [charge("player", "ann", cost)];
+            if let Some(pause) = run(limiter.acquire(&charges)).unwrap().retry_after() {
+                clock.advance(pause - Duration::from_nanos(1));
+                prop_assert!(!run(limiter.peek(&charges)).unwrap().is_admitted(), "no earlier");
+                clock.advance(Duration::from_nanos(1));
+                prop_assert!(run(limiter.acquire(&charges)).unwrap().is_admitted());
+            }
+        }
+    }
+
+    #[test]
+    fn a_dropped_reservation_gives_back_exactly_what_it_took(cost in 1..10_u32, actual in 0..12_u32) {
+        let (_clock, limiter) = limiter();
+        let charges = [charge("player", "ann", cost)];
+        let left = || run(limiter.peek(&[charge("player", "ann", 1)])).unwrap().remaining;
+        let full = left();
+        drop(run(limiter.reserve(&charges)).unwrap().1.unwrap());
+        prop_assert_eq!(left(), full);
+        run(limiter.reserve(&charges)).unwrap().1.unwrap().settle(actual);
+        // Once the bucket is empty, a peek shows what is left without one more.
+        prop_assert_eq!(left() + actual.min(cost), full.max(actual.min(cost)));
+    }
+}
+
+#[test]
+fn a_refusal_of_one_limit_costs_the_others_nothing() {
+    let (_clock, limiter) = limiter();
+    let both = [charge("player", "ann", 1), charge("room", "7f3a", 4)];
+    assert!(run(limiter.acquire(&both)).unwrap().is_admitted());
+    let refused = run(limiter.acquire(&both)).unwrap();
+    assert_eq!((refused.limit, refused.remaining, refused.capacity), ("room", 0, 4));
+    assert_eq!(refused.retry_after(), Some(Duration::from_secs(2)));
+    let alone = run(limiter.acquire(&[charge("player", "ann", 9)])).unwrap();
+    assert!(alone.is_admitted() && alone.remaining == 0);
+}
+
+#[test]
+fn a_cost_beyond_the_capacity_is_never_admitted_and_bad_requests_are_errors() {
+    let (_clock, limiter) = limiter();
+    let never = run(limiter.acquire(&[charge("player", "ann", 11)])).unwrap();
+    assert_eq!(never.verdict, Verdict::Never);
+    let twice = [charge("player", "ann", 1), charge("player", "ann", 1)];
+    for (charges, what) in [
+        (&[][..], "no charge"),
+        (&[charge("nobody", "x", 1)][..], "limit nobody is not declared"),
+        (&twice[..], "charged twice"),
+    ] {
+        let error = run(limiter.acquire(charges)).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Invalid);
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    assert!(run(limiter.reserve(&[charge("player", "ann", 11)])).unwrap().1.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tasks_together_get_exactly_the_limit() {
+    let clock: Arc<dyn Clock> = Arc::new(Hand::default());
+    let quota = Quota::new(1_000, Duration::from_secs(1)).unwrap();
+    let limiter = Limiter::new(clock).limit("player", quota);
+    let admitted = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..64)
+        .map(|task| {
+            let (limiter, admitted) = (limiter.clone(), Arc::clone(&admitted));
+            tokio::spawn(async move {
+                for _ in 0..1_000 {
+                    let charges = [Charge::one("player", format!("key {}", task % 4))];
+                    if limiter.acquire(&charges).await.unwrap().is_admitted() {
+                        admitted.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(admitted.load(Ordering::Relaxed), 4_000);
+}
+
+#[test]
+fn a_flood_of_keys_makes_no_fresh_budgets_and_frees_those_that_are_full() {
+    let clock = Arc::new(Hand::default());
+    let shared: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
+    let quota = Quota::new(2, Duration::from_secs(1)).unwrap();
+    let limiter = Limiter::new(shared).keys(100).limit("address", quota);
+    let admitted =
+        |key: String| run(limiter.acquire(&[Charge::one("address", key)])).unwrap().is_admitted();
+    assert!((0..100).all(|number| admitted(format!("first {number}"))));
+    let flood = (0..10_000).filter(|number| admitted(format!("flood {number}"))).count();
+    assert_eq!(flood, 2, "the flood shares one bucket");
+    assert!(admitted("first 7".to_owned()), "an old key keeps its own");
+    assert!(!admitted("first 7".to_owned()));
+    clock.advance(Duration::from_secs(10));
+    assert!((0..50).all(|number| admitted(format!("later {number}"))));
+}
