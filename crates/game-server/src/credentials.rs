@@ -1,0 +1,160 @@
+//! Who may come back: tokens for players, with their generations kept in the document store.
+
+use std::{sync::Arc, time::Duration};
+
+use infra_core::{
+    Clock, ErrorKind, Result,
+    codec::Payload,
+    id::Collection,
+    store::{Batch, DocumentStore},
+    version::{Expected, Version},
+};
+use infra_ws::token::{Claims, Generations, KeyRing, TokenError, expiry};
+
+use crate::{
+    domain::PlayerId,
+    protocol::{RoomCode, Token, TokenText},
+};
+
+/// How long a token is good.
+const LIFETIME: Duration = Duration::from_hours(24);
+
+/// How often a write is tried again that met another one of the same token.
+const ATTEMPTS: usize = 4;
+
+/// Issues and checks the tokens of players.
+#[derive(Debug)]
+pub struct Credentials {
+    ring: KeyRing,
+    documents: Arc<dyn DocumentStore>,
+    collection: Collection,
+    clock: Arc<dyn Clock>,
+}
+
+/// Who a genuine token belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bearer {
+    /// The player.
+    pub player: PlayerId,
+    /// The room.
+    pub room: RoomCode,
+    generation: u32,
+}
+
+impl Credentials {
+    /// Creates the credentials that `ring` signs.
+    ///
+    /// # Errors
+    ///
+    /// Never: the collection's name is a good one.
+    pub fn new(
+        ring: KeyRing,
+        documents: Arc<dyn DocumentStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        Ok(Self { ring, documents, collection: Collection::new("tokens")?, clock })
+    }
+
+    /// Checks a token's signature and time.
+    ///
+    /// # Errors
+    ///
+    /// Why it is refused.
+    pub fn verify(&self, token: &TokenText) -> Result<Bearer, TokenError> {
+        let claims = self.ring.verify(token.as_str(), self.clock.wall())?;
+        let player = claims.user.parse().map(PlayerId::from_uuid);
+        match (player, RoomCode::new(&claims.room)) {
+            (Ok(player), Some(room)) => Ok(Bearer { player, room, generation: claims.generation }),
+            _ => Err(TokenError::Malformed),
+        }
+    }
+
+    /// Issues a player's token for a room.
+    ///
+    /// # Errors
+    ///
+    /// What the document store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave a generation that nobody has; older tokens stay good.
+    pub async fn issue(&self, player: PlayerId, room: RoomCode) -> Result<Token> {
+        let issue = |generations: &mut Generations| Ok(generations.issue());
+        match self.change(player, room, issue).await? {
+            Ok(generation) => self.sign(player, room, generation),
+            Err(_) => Err(infra_core::Error::new(ErrorKind::Internal, "issue token")),
+        }
+    }
+
+    /// Takes a token that is being used and issues the next one, in one durable step.
+    ///
+    /// # Errors
+    ///
+    /// What the document store fails with; inside, [`TokenError::Superseded`] if a later token was
+    /// used already.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Credentials::issue`].
+    pub async fn rotate(&self, bearer: Bearer) -> Result<Result<Token, TokenError>> {
+        let rotate = |generations: &mut Generations| {
+            generations.take(bearer.generation)?;
+            Ok(generations.issue())
+        };
+        match self.change(bearer.player, bearer.room, rotate).await? {
+            Ok(generation) => self.sign(bearer.player, bearer.room, generation).map(Ok),
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    async fn change(
+        &self,
+        player: PlayerId,
+        room: RoomCode,
+        change: impl Fn(&mut Generations) -> Result<u32, TokenError>,
+    ) -> Result<Result<u32, TokenError>> {
+        let key = format!("{room}/{player}");
+        let mut attempt = 1;
+        loop {
+            let found = self.documents.get(&self.collection, key.as_bytes()).await?;
+            let version = found.as_ref().map_or(Version::ZERO, |document| document.version);
+            let mut generations: Generations = match found {
+                Some(document) => document.decode()?,
+                None => Generations::default(),
+            };
+            let changed = match change(&mut generations) {
+                Ok(changed) => changed,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let expected = if version == Version::ZERO {
+                Expected::Absent
+            } else {
+                Expected::Exactly(version)
+            };
+            let payload = Payload::json(1, &generations)?;
+            let batch = Batch::new().put(self.collection.clone(), key.clone(), expected, payload);
+            match self.documents.commit(batch).await {
+                Ok(_) => return Ok(Ok(changed)),
+                Err(error)
+                    if attempt < ATTEMPTS && matches!(error.kind(), ErrorKind::Conflict { .. }) =>
+                {
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn sign(&self, player: PlayerId, room: RoomCode, generation: u32) -> Result<Token> {
+        let claims = Claims {
+            user: player.to_string(),
+            room: room.to_string(),
+            generation,
+            expires: expiry(self.clock.wall(), LIFETIME),
+        };
+        let token = TokenText::new(self.ring.sign(&claims))
+            .ok_or_else(|| infra_core::Error::new(ErrorKind::Internal, "sign token"))?;
+        let expires_in_ms = u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX);
+        Ok(Token { token, expires_in_ms })
+    }
+}

@@ -1,0 +1,216 @@
+//! Finds the rooms: those in memory, and those that only the event store remembers.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use infra_core::{
+    Clock, Error, ErrorKind, Result, event::EventStore, lifecycle::Shutdown, random::Random,
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
+
+use super::{
+    record::stream_of,
+    summary::Summary,
+    task::{MAILBOX, Mail, RoomHandle, RoomTask, Tools},
+};
+use crate::protocol::RoomCode;
+
+/// How the rooms are kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The most rooms in memory.
+    pub rooms: usize,
+    /// The most missed events that are sent again.
+    pub resume_events: u32,
+    /// How long a room without people stays in memory.
+    pub linger: Duration,
+    /// How long a room that does not play may be without people before it is given up.
+    pub idle: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            rooms: 5_000,
+            resume_events: 500,
+            linger: Duration::from_mins(1),
+            idle: Duration::from_mins(10),
+        }
+    }
+}
+
+/// A room that is being loaded or is there.
+type Slot = Arc<OnceCell<RoomHandle>>;
+
+/// Finds and makes rooms.
+#[derive(Debug)]
+pub struct Registry {
+    tools: Tools,
+    capacity: usize,
+    rooms: Mutex<HashMap<RoomCode, Slot>>,
+    shutdown: Shutdown,
+    changed: Notify,
+}
+
+impl Registry {
+    /// Creates a registry over an event store; the rooms' tasks belong to `shutdown`.
+    pub fn new(
+        options: Options,
+        events: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        let tools = Tools {
+            events,
+            clock,
+            random: Arc::new(Random::from_system()),
+            resume_events: u64::from(options.resume_events),
+            linger: options.linger,
+            idle: options.idle,
+        };
+        let rooms = Mutex::default();
+        let changed = Notify::new();
+        Arc::new(Self { tools, capacity: options.rooms, rooms, shutdown, changed })
+    }
+
+    /// Returns a code that no room in memory or in the event store has.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Overloaded`] if there are as many rooms as may be; what the store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn free_code(&self) -> Result<RoomCode> {
+        const ATTEMPTS: usize = 16;
+        if self.capacity <= self.sweep() {
+            return Err(Error::new(ErrorKind::Overloaded, "create room").detail("rooms are full"));
+        }
+        for _ in 0..ATTEMPTS {
+            let number = self.tools.random.below(u64::from(RoomCode::COUNT));
+            let code = RoomCode::from_number(u32::try_from(number).unwrap_or_default());
+            let is_known = self.tools.events.stream_info(&stream_of(&code)?).await?.is_some();
+            if !is_known && !self.rooms.lock().contains_key(&code) {
+                return Ok(code);
+            }
+        }
+        Err(Error::new(ErrorKind::Overloaded, "create room").detail("no free code was found"))
+    }
+
+    /// Returns the way to a room that exists, loading it if it is not in memory.
+    ///
+    /// # Errors
+    ///
+    /// What the store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future lets the next caller load the room.
+    pub async fn find(self: &Arc<Self>, code: RoomCode) -> Result<Option<RoomHandle>> {
+        if let Some(handle) = self.in_memory(code) {
+            return Ok(Some(handle));
+        }
+        if self.tools.events.stream_info(&stream_of(&code)?).await?.is_none() {
+            return Ok(None);
+        }
+        self.open(code).await.map(Some)
+    }
+
+    /// Returns the way to a room if it is in memory.
+    pub fn in_memory(&self, code: RoomCode) -> Option<RoomHandle> {
+        let handle = self.rooms.lock().get(&code).and_then(|slot| slot.get().cloned());
+        handle.filter(|handle| !handle.is_closed())
+    }
+
+    /// Returns the way to a room, whether it was created already or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Overloaded`] if no more rooms fit in memory; what the store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Registry::find`].
+    pub async fn open(self: &Arc<Self>, code: RoomCode) -> Result<RoomHandle> {
+        let slot = {
+            let mut rooms = self.rooms.lock();
+            let is_dead = |slot: &Slot| slot.get().is_some_and(RoomHandle::is_closed);
+            if rooms.get(&code).is_some_and(is_dead) {
+                rooms.remove(&code);
+            }
+            if self.capacity <= rooms.len() && !rooms.contains_key(&code) {
+                return Err(Error::new(ErrorKind::Overloaded, "open room").detail("rooms are full"));
+            }
+            Arc::clone(rooms.entry(code).or_default())
+        };
+        slot.get_or_try_init(|| self.load(code)).await.cloned()
+    }
+
+    async fn load(self: &Arc<Self>, code: RoomCode) -> Result<RoomHandle> {
+        let (sender, summary) = watch::channel(None);
+        let mut task = RoomTask::new(self.tools.clone(), code, sender)?;
+        task.catch_up().await?;
+        let (mailbox, letters) = mpsc::channel(MAILBOX);
+        let (registry, mut changes) = (Arc::downgrade(self), summary.clone());
+        self.shutdown.spawn(task.run(letters));
+        self.shutdown.spawn(async move {
+            // Ends with the room's task, whose end drops the sender.
+            while changes.changed().await.is_ok() {
+                let Some(registry) = registry.upgrade() else { return };
+                registry.changed.notify_one();
+            }
+            if let Some(registry) = registry.upgrade() {
+                registry.sweep();
+                registry.changed.notify_one();
+            }
+        });
+        Ok(RoomHandle { mailbox, summary })
+    }
+
+    /// Sends a letter to a room, loading the room again if its task ended meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such room; what the store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the letter unsent.
+    pub async fn send(self: &Arc<Self>, code: RoomCode, mut mail: Mail) -> Result<()> {
+        const ATTEMPTS: usize = 3;
+        for _ in 0..ATTEMPTS {
+            let Some(handle) = self.find(code).await? else {
+                return Err(Error::new(ErrorKind::NotFound, "find room").detail(code.to_string()));
+            };
+            match handle.send(mail).await {
+                Ok(()) => return Ok(()),
+                Err(refused) => mail = refused,
+            }
+        }
+        Err(Error::new(ErrorKind::Overloaded, "send to room").detail(code.to_string()))
+    }
+
+    /// Returns the rooms in memory that were created, in no order.
+    pub fn summaries(&self) -> Vec<Summary> {
+        let slots: Vec<Slot> = self.rooms.lock().values().cloned().collect();
+        let handles = slots.iter().filter_map(|slot| slot.get());
+        handles.filter_map(RoomHandle::summary).collect()
+    }
+
+    /// Waits until some room has changed since the last call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no change.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Forgets the rooms whose tasks have ended; returns how many are left.
+    fn sweep(&self) -> usize {
+        let mut rooms = self.rooms.lock();
+        rooms.retain(|_, slot| !slot.get().is_some_and(RoomHandle::is_closed));
+        rooms.len()
+    }
+}

@@ -1,0 +1,539 @@
+//! The conversation with one connection, from `hello` to its end.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use infra_core::{
+    Clock, ErrorKind,
+    context::Context,
+    id::CorrelationId,
+    lifecycle::Stop,
+    limit::{Charge, RateLimiter, Verdict},
+    random::Random,
+};
+use infra_ws::{
+    App, Class, Close as WsClose, Connection, ConnectionId, Inbound, token::TokenError,
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{lobby::Lobby, malformed::Malformed};
+use crate::{
+    credentials::Credentials,
+    domain::{PlayerId, Refusal, Settings},
+    protocol::{
+        ClientMessage, Close, Code, ErrorCode, Fault, LeftReason, Limits, NotResumedReason,
+        Numbered, PROTOCOL, Refused, Request, Resume, RoomCode, ServerMessage, Setback, Token,
+        Welcome, cost, decode,
+    },
+    rooms::{Enter, Entry, Mail, Purpose, Registry, close_of, entropy, frame_of},
+    telemetry::{MALFORMED, RESUMED, THROTTLED},
+};
+
+/// The name and version that a client is told.
+const SERVER: &str = concat!("game-server ", env!("CARGO_PKG_VERSION"));
+
+/// When to ask again after storage has failed, in milliseconds.
+const STORAGE_PAUSE: u32 = 1_000;
+
+/// The game as an application of the hub.
+#[derive(Debug)]
+pub struct Game {
+    registry: Arc<Registry>,
+    credentials: Credentials,
+    limiter: Arc<dyn RateLimiter>,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    lobby: Lobby,
+    settings: Settings,
+    heartbeat: Duration,
+    resume_events: u32,
+    /// The newest token of each connection, for its last words.
+    tokens: Mutex<HashMap<ConnectionId, Token>>,
+}
+
+/// Where a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Lobby,
+    Seated(RoomCode),
+    Watching(RoomCode),
+}
+
+/// What the game keeps for one connection.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    correlation: CorrelationId,
+    player: Option<PlayerId>,
+    place: Place,
+    malformed: Malformed,
+}
+
+impl Game {
+    /// Creates the game over its rooms.
+    pub fn new(
+        registry: Arc<Registry>,
+        credentials: Credentials,
+        limiter: Arc<dyn RateLimiter>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            lobby: Lobby::new(Arc::clone(&registry)),
+            registry,
+            credentials,
+            limiter,
+            clock,
+            random: Random::from_system(),
+            settings: Settings::default(),
+            heartbeat: Duration::from_secs(15),
+            resume_events: 500,
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// Sets the times of rooms whose host names none.
+    #[must_use]
+    pub const fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Sets what clients are told of the heartbeat and of how many events are sent again.
+    #[must_use]
+    pub const fn told(mut self, heartbeat: Duration, resume_events: u32) -> Self {
+        self.heartbeat = heartbeat;
+        self.resume_events = resume_events;
+        self
+    }
+
+    /// Keeps the lobby's list current until the service stops.
+    pub async fn run(&self, stop: Stop) {
+        self.lobby.run(stop).await;
+    }
+
+    /// Tells a connection that the server is about to restart, and when to come back.
+    pub fn last_words(&self, connection: &Connection) {
+        let token = self.tokens.lock().get(&connection.id()).cloned();
+        let come_back_in_ms = 200 + u32::try_from(self.random.below(1_800)).unwrap_or(0);
+        let draining = ServerMessage::Draining { come_back_in_ms, token };
+        connection.send(frame_of(&draining), Class::Durable);
+    }
+
+    async fn request(&self, session: &mut Session, request: Request) -> Result<(), WsClose> {
+        let name = request.name();
+        match (session.player, request) {
+            (None, Request::Hello { resume }) => self.hello(session, resume).await,
+            (Some(_), Request::Hello { .. }) => {
+                let answer = fault(ErrorCode::UnexpectedHello, "say `hello` once", false);
+                session.say(&answer);
+                Ok(())
+            }
+            (None, _) => {
+                session.say(&fault(ErrorCode::HelloExpected, "say `hello` first", true));
+                Err(close_of(Close::BadFirstMessage))
+            }
+            (Some(player), request) => {
+                if let Err(refused) = self.speak(session, player, request).await {
+                    session.say(&ServerMessage::Refused(Refused {
+                        request: name.to_owned(),
+                        ..refused
+                    }));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn speak(
+        &self,
+        session: &mut Session,
+        player: PlayerId,
+        request: Request,
+    ) -> Result<(), Refused> {
+        match request {
+            // It was answered before.
+            Request::Hello { .. } => Ok(()),
+            Request::ListRooms {} => {
+                self.lobby.enter(&session.connection);
+                Ok(())
+            }
+            Request::CreateRoom { name, settings } => {
+                self.leave_gone_room(session);
+                session.check_in_lobby()?;
+                let room = self.registry.free_code().await.map_err(|error| setback(&error))?;
+                let settings = settings.unwrap_or(self.settings);
+                self.enter(session, player, room, Purpose::Create { name, settings }).await
+            }
+            Request::JoinRoom { room, name } => {
+                self.leave_gone_room(session);
+                session.check_in_lobby()?;
+                self.enter(session, player, room, Purpose::Join { name }).await
+            }
+            Request::Spectate { room, from } => {
+                self.leave_gone_room(session);
+                session.check_in_lobby()?;
+                self.enter(session, player, room, Purpose::Watch { from }).await
+            }
+            Request::Emoji { emoji } => {
+                let Place::Seated(room) = session.place else {
+                    return Err(refused(Refusal::NotInRoom));
+                };
+                if let Some(handle) = self.registry.in_memory(room) {
+                    let _sent = handle.send(Mail::Emoji { player, emoji }).await.is_ok();
+                }
+                Ok(())
+            }
+            Request::Ping { nonce } => {
+                session.say(&ServerMessage::Pong { nonce });
+                Ok(())
+            }
+        }
+    }
+
+    async fn hello(&self, session: &mut Session, resume: Option<Resume>) -> Result<(), WsClose> {
+        let Some(resume) = resume else {
+            let id = Uuid::from_bytes(uuid_bytes(&self.random));
+            self.welcome(session, PlayerId::from_uuid(id));
+            return Ok(());
+        };
+        let bearer =
+            self.credentials.verify(&resume.token).map_err(|error| refuse_token(session, error))?;
+        let token = match self.credentials.rotate(bearer).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(error)) => return Err(refuse_token(session, error)),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "token not rotated");
+                let refused = Refused::new("hello", Setback::StorageUnavailable);
+                session.say(&ServerMessage::Refused(refused.retry_after_ms(STORAGE_PAUSE)));
+                return Ok(());
+            }
+        };
+        RESUMED.add(1);
+        self.welcome(session, bearer.player);
+        let purpose = Purpose::Return { from: resume.from };
+        let entered = self.go(session, bearer.player, bearer.room, purpose, Some(token)).await;
+        if let Err(refused) = entered {
+            match refused.code {
+                Code::Game(Refusal::NotInRoom) => session.not_resumed(NotResumedReason::NotInRoom),
+                Code::Game(_) => session.not_resumed(NotResumedReason::RoomGone),
+                Code::Server(_) => session.say(&ServerMessage::Refused(Refused {
+                    request: "hello".to_owned(),
+                    ..refused
+                })),
+            }
+        }
+        Ok(())
+    }
+
+    fn welcome(&self, session: &mut Session, player: PlayerId) {
+        session.player = Some(player);
+        let heartbeat_ms = u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX);
+        session.say(&ServerMessage::Welcome(Welcome {
+            player,
+            protocol: PROTOCOL.to_owned(),
+            server: SERVER.to_owned(),
+            heartbeat_ms,
+            limits: Limits::with_resume_events(self.resume_events),
+        }));
+    }
+
+    /// Enters a room from the lobby, with a token if it takes a seat.
+    async fn enter(
+        &self,
+        session: &mut Session,
+        player: PlayerId,
+        room: RoomCode,
+        purpose: Purpose,
+    ) -> Result<(), Refused> {
+        let is_new = matches!(purpose, Purpose::Create { .. });
+        if !is_new && self.registry.find(room).await.map_err(|error| setback(&error))?.is_none() {
+            return Err(refused(Refusal::NoSuchRoom));
+        }
+        let token = match purpose {
+            Purpose::Watch { .. } => None,
+            Purpose::Create { .. } | Purpose::Join { .. } | Purpose::Return { .. } => {
+                Some(self.credentials.issue(player, room).await.map_err(|error| setback(&error))?)
+            }
+        };
+        self.go(session, player, room, purpose, token).await
+    }
+
+    /// Sends a connection into a room and waits until it is there.
+    async fn go(
+        &self,
+        session: &mut Session,
+        player: PlayerId,
+        room: RoomCode,
+        purpose: Purpose,
+        token: Option<Token>,
+    ) -> Result<(), Refused> {
+        let place = if token.is_some() { Place::Seated(room) } else { Place::Watching(room) };
+        let is_new = matches!(purpose, Purpose::Create { .. });
+        let connection = session.connection.clone();
+        let enter = Enter { connection, player, purpose, token: token.clone() };
+        let (reply, answer) = oneshot::channel();
+        let mail = Mail::Enter(Box::new(enter), reply);
+        let sent = if is_new {
+            let handle = self.registry.open(room).await.map_err(|error| setback(&error))?;
+            handle.send(mail).await.map_err(|_| refused(Setback::Overloaded))
+        } else {
+            self.registry.send(room, mail).await.map_err(|error| match error.kind() {
+                ErrorKind::NotFound => refused(Refusal::NoSuchRoom),
+                _ => setback(&error),
+            })
+        };
+        sent?;
+        match answer.await {
+            Ok(Entry::Entered) => {
+                self.lobby.leave(session.connection.id());
+                session.place = place;
+                if let Some(token) = token {
+                    self.tokens.lock().insert(session.connection.id(), token);
+                }
+                Ok(())
+            }
+            Ok(Entry::Refused(code)) => Err(refused(code)),
+            Err(_) => Err(refused(Setback::Overloaded)),
+        }
+    }
+
+    async fn act(&self, session: &mut Session, player: PlayerId, numbered: Numbered) {
+        let Numbered { action, ask } = numbered;
+        let request = ask.name();
+        let refuse = |code: Code| {
+            let refused = Refused::new(request, code).action(action);
+            let is_temporary = matches!(code, Code::Server(setback) if setback.is_temporary());
+            let refused =
+                if is_temporary { refused.retry_after_ms(STORAGE_PAUSE) } else { refused };
+            ServerMessage::Refused(refused)
+        };
+        let room = match session.place {
+            Place::Seated(room) => room,
+            Place::Watching(room) if request == "leave_room" => {
+                self.stop_watching(session, room).await;
+                return;
+            }
+            Place::Lobby | Place::Watching(_) => {
+                session.say(&refuse(Refusal::NotInRoom.into()));
+                return;
+            }
+        };
+        let Ok(entropy) = entropy() else {
+            session.say(&refuse(Setback::Overloaded.into()));
+            return;
+        };
+        let (done, has_left) = oneshot::channel();
+        let connection = session.connection.clone();
+        let act = ask.into_act(entropy);
+        let mail = Mail::Act { connection, player, action, request, act, done };
+        if let Err(error) = self.registry.send(room, mail).await {
+            session.say(&refuse(setback(&error).code));
+            return;
+        }
+        // The next message waits for this answer, so answers come in the order of the questions.
+        if has_left.await == Ok(true) {
+            session.place = Place::Lobby;
+            self.tokens.lock().remove(&session.connection.id());
+        }
+    }
+
+    async fn stop_watching(&self, session: &mut Session, room: RoomCode) {
+        if let Some(handle) = self.registry.in_memory(room) {
+            let _sent = handle.send(Mail::Leave(session.connection.id())).await.is_ok();
+        }
+        session.place = Place::Lobby;
+        session.say(&ServerMessage::Left { room, reason: LeftReason::Asked });
+    }
+
+    /// Notices that the room of a connection was given up: it is in the lobby then.
+    fn leave_gone_room(&self, session: &mut Session) {
+        let (Place::Seated(room) | Place::Watching(room)) = session.place else { return };
+        let summary = self.registry.in_memory(room).and_then(|handle| handle.summary());
+        let is_gone =
+            summary.is_none_or(|summary| summary.lobby.status == crate::domain::Status::Abandoned);
+        if is_gone {
+            session.place = Place::Lobby;
+            self.tokens.lock().remove(&session.connection.id());
+        }
+    }
+
+    /// Pays for a message; `Some` says how long to wait instead.
+    async fn pay(&self, session: &Session, message: &ClientMessage) -> Option<Duration> {
+        let cost = cost(message);
+        let mut charges = Vec::with_capacity(3);
+        let is_arrival = matches!(
+            message,
+            ClientMessage::Request(
+                Request::Hello { .. } | Request::CreateRoom { .. } | Request::JoinRoom { .. }
+            )
+        );
+        if is_arrival {
+            let address = session.connection.peer().ip().to_canonical();
+            charges.push(Charge::one("address", address.to_string()));
+        }
+        if let Some(player) = session.player {
+            charges.push(Charge::one("player", player.to_string()).cost(cost));
+        }
+        if let (Place::Seated(room), ClientMessage::Action(_)) = (session.place, message) {
+            charges.push(Charge::one("room", room.to_string()).cost(cost));
+        }
+        if charges.is_empty() {
+            return None;
+        }
+        match self.limiter.acquire(&charges).await.map(|decision| decision.verdict) {
+            Ok(Verdict::Admitted) => None,
+            Ok(Verdict::RetryAfter(pause)) => Some(pause),
+            Ok(Verdict::Never) => Some(Duration::from_mins(1)),
+            Err(error) => {
+                // A limiter in memory has no outage; one elsewhere lets the game go on.
+                tracing::warn!(error = &error as &dyn std::error::Error, "rate limit not known");
+                None
+            }
+        }
+    }
+
+    async fn pay_malformed(&self, session: &Session) {
+        if let Some(player) = session.player {
+            let charge = Charge::one("player", player.to_string());
+            // Whether it could be paid does not matter: too many end the connection.
+            let _paid = self.limiter.acquire(&[charge]).await.is_ok();
+        }
+    }
+
+    async fn understand(&self, session: &mut Session, text: &str) -> Result<(), WsClose> {
+        let message = match decode(text.as_bytes()) {
+            Ok(message) => message,
+            Err(malformed) => {
+                MALFORMED.add(1);
+                self.pay_malformed(session).await;
+                let is_first = session.player.is_none();
+                session.say(&malformed.answer(is_first));
+                if is_first {
+                    return Err(close_of(Close::BadFirstMessage));
+                }
+                if session.malformed.count(self.clock.now()) {
+                    let text = "too many malformed messages";
+                    session.say(&fault(ErrorCode::TooManyBadMessages, text, true));
+                    return Err(close_of(Close::TooManyBadMessages));
+                }
+                return Ok(());
+            }
+        };
+        if let Some(pause) = self.pay(session, &message).await {
+            THROTTLED.add(1);
+            let pause = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
+            let refused = Refused::new(message.name(), Setback::RateLimited).retry_after_ms(pause);
+            let refused = match &message {
+                ClientMessage::Action(numbered) => refused.action(numbered.action),
+                ClientMessage::Request(_) => refused,
+            };
+            session.say(&ServerMessage::Refused(refused));
+            return Ok(());
+        }
+        match (message, session.player) {
+            (ClientMessage::Request(request), _) => self.request(session, request).await,
+            (ClientMessage::Action(numbered), Some(player)) => {
+                self.act(session, player, numbered).await;
+                Ok(())
+            }
+            (ClientMessage::Action(_), None) => {
+                session.say(&fault(ErrorCode::HelloExpected, "say `hello` first", true));
+                Err(close_of(Close::BadFirstMessage))
+            }
+        }
+    }
+}
+
+impl Session {
+    fn say(&self, message: &ServerMessage) {
+        self.connection.send(frame_of(message), Class::Durable);
+    }
+
+    fn not_resumed(&self, reason: NotResumedReason) {
+        self.say(&ServerMessage::NotResumed { reason });
+    }
+
+    fn check_in_lobby(&self) -> Result<(), Refused> {
+        match self.place {
+            Place::Lobby => Ok(()),
+            Place::Seated(_) | Place::Watching(_) => Err(refused(Setback::AlreadyInRoom)),
+        }
+    }
+}
+
+/// Creates a refusal; the request's name is filled in where it is known.
+fn refused(code: impl Into<Code>) -> Refused {
+    let code = code.into();
+    let refused = Refused::new("", code);
+    match code {
+        Code::Server(setback) if setback.is_temporary() => refused.retry_after_ms(STORAGE_PAUSE),
+        Code::Server(_) | Code::Game(_) => refused,
+    }
+}
+
+/// Says what a failed port means to a client.
+fn setback(error: &infra_core::Error) -> Refused {
+    tracing::warn!(error = error as &dyn std::error::Error, "request not served");
+    match error.kind() {
+        ErrorKind::Overloaded => refused(Setback::Overloaded),
+        _ => refused(Setback::StorageUnavailable),
+    }
+}
+
+fn fault(code: ErrorCode, message: &str, fatal: bool) -> ServerMessage {
+    let message = message.to_owned();
+    ServerMessage::Error(Fault { code, message, field: None, action: None, fatal })
+}
+
+fn refuse_token(session: &Session, error: TokenError) -> WsClose {
+    let (code, close) = match error {
+        TokenError::Malformed | TokenError::Forged => (ErrorCode::TokenForged, Close::TokenForged),
+        TokenError::Expired | TokenError::Superseded => {
+            (ErrorCode::TokenExpired, Close::TokenExpired)
+        }
+    };
+    session.say(&fault(code, &error.to_string(), true));
+    close_of(close)
+}
+
+/// Draws a version 4 UUID; it names a player and is no secret.
+fn uuid_bytes(random: &Random) -> [u8; 16] {
+    let drawn = (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64());
+    uuid::Builder::from_random_bytes(drawn.to_be_bytes()).into_uuid().into_bytes()
+}
+
+#[async_trait]
+impl App for Game {
+    type Session = Session;
+
+    async fn open(&self, connection: Connection) -> Result<Session, WsClose> {
+        let correlation = CorrelationId::generate(self.clock.wall(), &self.random);
+        Ok(Session {
+            connection,
+            correlation,
+            player: None,
+            place: Place::Lobby,
+            malformed: Malformed::default(),
+        })
+    }
+
+    async fn message(&self, session: &mut Session, message: Inbound) -> Result<(), WsClose> {
+        let Inbound::Text(text) = message else { return Err(close_of(Close::Binary)) };
+        let context = Context::default().correlation(session.correlation);
+        context.scope(self.understand(session, text.as_str())).await
+    }
+
+    async fn closed(&self, session: Session) {
+        let id = session.connection.id();
+        self.tokens.lock().remove(&id);
+        self.lobby.leave(id);
+        if let Place::Seated(room) | Place::Watching(room) = session.place
+            && let Some(handle) = self.registry.in_memory(room)
+        {
+            // A task that has ended has no audience either.
+            let _sent = handle.send(Mail::Leave(id)).await.is_ok();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The metrics of the game.
+
+use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet};
+
+use crate::protocol::ServerMessage;
+
+/// How an action was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    Done,
+    Refused,
+}
+
+impl Outcome {
+    pub(crate) const fn of(answer: &ServerMessage) -> Self {
+        match answer {
+            ServerMessage::Ack(_) => Self::Done,
+            _ => Self::Refused,
+        }
+    }
+}
+
+impl Label for Outcome {
+    const SET: LabelSet = LabelSet { name: "outcome", values: &["done", "refused"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+pub(crate) const ACTIONS: Counter<Outcome> =
+    Counter::labelled("infra_game_actions_total", "Numbered actions, by how they were answered.");
+pub(crate) const APPEND: Histogram = Histogram::latency(
+    "infra_game_append_seconds",
+    "Time from the decision of a room to the durable append of its events.",
+);
+pub(crate) const BROADCAST: Histogram = Histogram::latency(
+    "infra_game_broadcast_seconds",
+    "Time to fold stored events in and put their frames into all queues of a room.",
+);
+pub(crate) const RESUMED: Counter =
+    Counter::new("infra_game_resumed_total", "Players who came back with a token.");
+pub(crate) const MALFORMED: Counter =
+    Counter::new("infra_game_malformed_total", "Messages that were not understood.");
+pub(crate) const THROTTLED: Counter =
+    Counter::new("infra_game_throttled_total", "Requests that the rate limiter refused.");
+pub(crate) const ROOMS: Gauge = Gauge::new("infra_game_rooms", "", "Rooms in memory.");
+
+/// The metrics of the game.
+pub const METRICS: &[Declaration] = &[
+    ACTIONS.declaration(),
+    APPEND.declaration(),
+    BROADCAST.declaration(),
+    RESUMED.declaration(),
+    MALFORMED.declaration(),
+    THROTTLED.declaration(),
+    ROOMS.declaration(),
+];
