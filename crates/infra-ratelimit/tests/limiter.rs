@@ -133,7 +133,7 @@ proptest! {
         for cost in costs {
             let charges = [charge("player", "ann", cost)];
             if let Some(pause) = run(limiter.acquire(&charges)).unwrap().retry_after() {
-                clock.advance(pause - Duration::from_nanos(1));
+                clock.advance(pause.saturating_sub(Duration::from_nanos(1)));
                 prop_assert!(!run(limiter.peek(&charges)).unwrap().is_admitted(), "no earlier");
                 clock.advance(Duration::from_nanos(1));
                 prop_assert!(run(limiter.acquire(&charges)).unwrap().is_admitted());
