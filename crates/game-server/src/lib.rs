@@ -1,5 +1,6 @@
 //! Liap Tui, a four-player board game served by the infra crates.
 
+pub mod assets;
 pub mod config;
 pub mod credentials;
 pub mod domain;
