@@ -1,1 +1,39 @@
-//! Repositories, hybrid memory-first storage, archive and state-machine persistence.
+//! Documents that are memory-fast and never lose the only copy.
+//!
+//! [`Documents`] implements the document store once, over an ordered map of bytes: in memory
+//! ([`memory`]) or on disk in fjall ([`embedded`]). One coordinator takes all batches that wait,
+//! judges them, applies them and syncs once. Every value carries a checksum of its own, and a
+//! witness beside the database tells a lost commit from one that was never finished.
+//! [`Snapshots`] keeps snapshots in any document store.
+//!
+//! ```
+//! use infra_core::{SystemClock, codec::Payload, id::Collection};
+//! use infra_core::{store::{Batch, DocumentStore}, version::Expected};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let store = infra_persistence::memory(SystemClock::shared())?;
+//! let players = Collection::new("players")?;
+//! let batch = Batch::new().put(players.clone(), "ann", Expected::Absent, Payload::json(1, "Ann")?);
+//! store.commit(batch).await?;
+//! let found = store.get(&players, b"ann").await?.expect("it was just stored");
+//! assert_eq!(found.decode::<String>()?, "Ann");
+//! # Ok::<(), infra_core::Error>(()) }).unwrap();
+//! ```
+
+mod coordinator;
+mod documents;
+mod embedded;
+mod engine;
+mod judge;
+mod layout;
+mod memory;
+mod snapshots;
+mod telemetry;
+mod value;
+mod witness;
+
+pub use documents::Documents;
+pub use embedded::{OpenReport, Options, embedded};
+pub use memory::memory;
+pub use snapshots::Snapshots;
+pub use telemetry::METRICS;

@@ -1,0 +1,228 @@
+//! The document store, written once over an ordered map of bytes.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use infra_core::{
+    Clock, Error, ErrorKind, Result,
+    durability::Durability,
+    health::{Finding, HealthCheck},
+    id::Collection,
+    store::{Batch, Document, DocumentStore, Features, Query, Receipt, Scan},
+    version::Position,
+};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::{
+    coordinator::{Coordinator, Job, Poison},
+    engine::{Engine, Range},
+    judge::{io_error, read},
+    layout, value,
+    witness::{Mark, Witness},
+};
+
+/// How many batches may wait for the coordinator.
+const QUEUE: usize = 4_096;
+
+/// Keeps documents; made by [`memory`](crate::memory) and [`embedded`](crate::embedded).
+///
+/// Reads see every commit as soon as it is applied, before it is durable. They look at memory
+/// mostly and run where they are called; a cold read waits for the disk.
+#[derive(Debug)]
+pub struct Documents {
+    engine: Arc<dyn Engine>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    permits: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    poison: Poison,
+    durable: watch::Receiver<Position>,
+    features: Features,
+}
+
+impl Documents {
+    pub(crate) fn start(
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        mark: Mark,
+        witness: Option<Witness>,
+    ) -> Result<Self> {
+        let (sender, durable) = watch::channel(Position::new(mark.commit));
+        let poison = Poison::default();
+        let coordinator = Coordinator {
+            engine: Arc::clone(&engine),
+            clock,
+            mark,
+            witness,
+            poison: Arc::clone(&poison),
+            durable: sender,
+            is_witness_dirty: false,
+        };
+        let (jobs, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("documents".to_owned());
+        let thread = thread
+            .spawn(move || coordinator.run(&receiver))
+            .map_err(|cause| io_error("start document store", cause))?;
+        Ok(Self {
+            engine,
+            jobs: Mutex::new(Some(jobs)),
+            permits: Arc::new(Semaphore::new(QUEUE)),
+            thread: Mutex::new(Some(thread)),
+            poison,
+            durable,
+            features: Features::new(Durability::Durable),
+        })
+    }
+
+    /// Ends the coordinator after everything that waits was committed and synced.
+    ///
+    /// Later commits are [`ErrorKind::Closed`]; reads go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future lets the closing finish in the background.
+    pub async fn close(&self) {
+        drop(self.jobs.lock().take());
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join().is_ok());
+            // A coordinator that panicked has ended too.
+            let _ended = joined.await.is_ok();
+        }
+    }
+
+    /// Collects what `take` makes of the keys and values of a range, up to `limit`.
+    fn collect<T>(
+        &self,
+        range: Range,
+        is_reverse: bool,
+        limit: usize,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        let mut failed = None;
+        if limit == 0 || layout::is_empty(&range) {
+            return Ok(found);
+        }
+        let mut visit = |at: &[u8], value: &[u8]| match take(at, value) {
+            Ok(taken) => {
+                found.push(taken);
+                found.len() < limit
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        };
+        let visited = self.engine.visit(range, is_reverse, &mut visit);
+        visited.map_err(|cause| io_error("scan documents", cause))?;
+        failed.map_or(Ok(found), Err)
+    }
+}
+
+fn broken_key() -> Error {
+    Error::new(ErrorKind::Corrupt, "scan documents").detail("a key's format is broken")
+}
+
+#[async_trait]
+impl DocumentStore for Documents {
+    fn features(&self) -> Features {
+        self.features
+    }
+
+    async fn get(&self, collection: &Collection, key: &[u8]) -> Result<Option<Document>> {
+        read(self.engine.as_ref(), collection, key)
+    }
+
+    async fn get_many(
+        &self,
+        collection: &Collection,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Document>>> {
+        keys.iter().map(|key| read(self.engine.as_ref(), collection, key)).collect()
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Receipt> {
+        const COMMIT: &str = "commit batch";
+        let closed = || Error::new(ErrorKind::Closed, COMMIT);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job { batch, reply, permit };
+        let sent = self.jobs.lock().as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if !sent {
+            return Err(closed());
+        }
+        let died = || Error::new(ErrorKind::Indeterminate, COMMIT).detail("the coordinator died");
+        answer.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    async fn reach(&self, commit: Position, durability: Durability) -> Result<()> {
+        const REACH: &str = "reach durability";
+        if durability < Durability::Durable || commit <= *self.durable.borrow() {
+            return Ok(());
+        }
+        // An empty durable batch syncs everything before it.
+        let receipt = self.commit(Batch::new()).await?;
+        if receipt.commit <= commit {
+            return Err(Error::invalid(REACH, format!("commit {commit} was never given")));
+        }
+        Ok(())
+    }
+
+    async fn scan(&self, collection: &Collection, scan: Scan) -> Result<Vec<Document>> {
+        let range = layout::scan(collection, &scan);
+        self.collect(range, scan.is_reverse, scan.limit, |at, value| {
+            let key = layout::key_of_document(at).ok_or_else(broken_key)?;
+            value::decode(key, at, value)
+        })
+    }
+
+    async fn query(&self, collection: &Collection, query: Query) -> Result<Vec<Document>> {
+        let range = layout::query(collection, &query);
+        let keys = self.collect(range, query.is_reverse, query.limit, |at, _| {
+            let (_, key) = layout::read_term(at).ok_or_else(broken_key)?;
+            Ok(Bytes::copy_from_slice(key))
+        })?;
+        let found = self.get_many(collection, &keys).await?;
+        // A document that was deleted between the two reads is simply not there any more.
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn count(&self, collection: &Collection, prefix: &[u8]) -> Result<u64> {
+        let all = Scan::prefix(Bytes::copy_from_slice(prefix), usize::MAX);
+        let mut count = 0;
+        self.collect(layout::scan(collection, &all), false, usize::MAX, |_, _| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    async fn history(
+        &self,
+        _collection: &Collection,
+        _key: &[u8],
+        _limit: usize,
+    ) -> Result<Vec<Document>> {
+        Err(Error::new(ErrorKind::Unsupported, "read history"))
+    }
+}
+
+#[async_trait]
+impl HealthCheck for Documents {
+    fn name(&self) -> &'static str {
+        "documents"
+    }
+
+    async fn check(&self) -> Finding {
+        match &*self.poison.lock() {
+            Some(poison) => Finding::down(poison.to_string()),
+            None if self.jobs.lock().is_none() => Finding::down("closed"),
+            None => Finding::up(),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Documents on disk, in fjall.
+
+use std::{
+    fs::File,
+    io,
+    ops::Bound,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
+
+use crate::{
+    documents::Documents,
+    engine::{Change, Engine, Range, Visit},
+    layout,
+    telemetry::POISONED,
+    witness::{Mark, Witness},
+};
+
+const OPEN: &str = "open document store";
+
+/// How the store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    accepts_loss: bool,
+}
+
+impl Options {
+    /// Creates the options of a store in `folder`, which is made if it is not there.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), clock: SystemClock::shared(), accepts_loss: false }
+    }
+
+    /// Sets where times come from; the system's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the store even if the witness knows of commits that it has no more; the report says
+    /// how many. By default it is refused.
+    #[must_use]
+    pub const fn accept_loss(mut self) -> Self {
+        self.accepts_loss = true;
+        self
+    }
+}
+
+/// What was found when a store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenReport {
+    /// Commits that the store has.
+    pub commits: u64,
+    /// Commits that were acknowledged as durable and are gone.
+    pub lost: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Fjall {
+    database: DebugDatabase,
+    map: DebugKeyspace,
+    _lock: Arc<File>,
+}
+
+#[derive(Clone)]
+struct DebugDatabase(Database);
+
+impl std::fmt::Debug for DebugDatabase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Database")
+    }
+}
+
+#[derive(Clone)]
+struct DebugKeyspace(Keyspace);
+
+impl std::fmt::Debug for DebugKeyspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keyspace")
+    }
+}
+
+fn io_of(error: fjall::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+impl Engine for Fjall {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let found = self.map.0.get(key).map_err(io_of)?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn visit(&self, range: Range, is_reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
+        let range: (Bound<Vec<u8>>, Bound<Vec<u8>>) = range;
+        let mut entries = self.map.0.range(range);
+        while let Some(entry) = if is_reverse { entries.next_back() } else { entries.next() } {
+            let (key, value) = entry.into_inner().map_err(io_of)?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+        let mut batch = self.database.0.batch();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&self.map.0, key, value),
+                None => batch.remove(&self.map.0, key),
+            }
+        }
+        batch.commit().map_err(io_of)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.database.0.persist(PersistMode::SyncAll).map_err(io_of)
+    }
+}
+
+/// Opens a document store on disk.
+///
+/// # Errors
+///
+/// [`ErrorKind::Corrupt`] if commits that were acknowledged are missing or the last one is another
+/// than the witness saw; [`ErrorKind::Unavailable`] if another process holds the folder or the disk
+/// fails.
+///
+/// # Cancel safety
+///
+/// Dropping the future lets the opening finish in the background and closes the store again.
+pub async fn embedded(options: Options) -> Result<(Documents, OpenReport)> {
+    let opening = tokio::task::spawn_blocking(move || open(&options));
+    opening.await.unwrap_or_else(|cause| Err(Error::new(ErrorKind::Internal, OPEN).because(cause)))
+}
+
+fn open(options: &Options) -> Result<(Documents, OpenReport)> {
+    let failed = |cause: io::Error| Error::new(ErrorKind::Unavailable, OPEN).because(cause);
+    std::fs::create_dir_all(&options.folder).map_err(failed)?;
+    let lock = lock(&options.folder)?;
+    let (witness, witnessed) = Witness::open(&options.folder.join("witness")).map_err(failed)?;
+    let database = Database::builder(options.folder.join("database"))
+        .manual_journal_persist(true)
+        .open()
+        .map_err(|cause| Error::new(ErrorKind::Corrupt, OPEN).because(cause))?;
+    let map = database
+        .keyspace("documents", KeyspaceCreateOptions::default)
+        .map_err(|cause| failed(io_of(cause)))?;
+    let engine =
+        Fjall { database: DebugDatabase(database), map: DebugKeyspace(map), _lock: Arc::new(lock) };
+    // What the engine recovered is made durable before anything is read from it.
+    engine.sync().map_err(failed)?;
+    let mark = last_commit(&engine)?;
+    let report = compare(mark, witnessed.unwrap_or_default(), options.accepts_loss)?;
+    witness.write(mark).and_then(|()| witness.sync()).map_err(failed)?;
+    POISONED.set(0.0);
+    let clock = Arc::clone(&options.clock);
+    Ok((Documents::start(Arc::new(engine), clock, mark, Some(witness))?, report))
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let failed = |cause: io::Error| Error::new(ErrorKind::Unavailable, OPEN).because(cause);
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(failed)?;
+    file.try_lock().map_err(|cause| {
+        Error::new(ErrorKind::Unavailable, OPEN)
+            .detail(format!("{} is held by another process", path.display()))
+            .because(cause)
+    })?;
+    Ok(file)
+}
+
+fn last_commit(engine: &dyn Engine) -> Result<Mark> {
+    let found = engine
+        .get(layout::COMMIT)
+        .map_err(|cause| Error::new(ErrorKind::Corrupt, OPEN).because(cause))?;
+    let Some(found) = found else { return Ok(Mark::default()) };
+    Mark::decode(&found).ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, OPEN).detail("the last commit's number is damaged")
+    })
+}
+
+/// Holds what the store has against what the witness saw.
+fn compare(has: Mark, saw: Mark, accepts_loss: bool) -> Result<OpenReport> {
+    let lost = saw.commit.saturating_sub(has.commit);
+    let is_other = has.commit == saw.commit && has.digest != saw.digest;
+    if (0 < lost || is_other) && !accepts_loss {
+        let detail = if is_other {
+            format!("commit {} is another one than the witness saw", has.commit)
+        } else {
+            format!("{lost} commits after commit {} are missing", has.commit)
+        };
+        return Err(Error::new(ErrorKind::Corrupt, OPEN).detail(detail));
+    }
+    Ok(OpenReport { commits: has.commit, lost })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_witness_tells_a_loss_from_an_unfinished_write() {
+        let mark = |commit, digest| Mark { commit, digest };
+        assert_eq!(compare(mark(7, 1), mark(7, 1), false).unwrap().lost, 0);
+        assert_eq!(compare(mark(9, 2), mark(7, 1), false).unwrap().commits, 9);
+        let lost = compare(mark(5, 2), mark(7, 1), false).unwrap_err();
+        assert!(lost.to_string().contains("2 commits after commit 5"), "{lost}");
+        assert!(compare(mark(7, 2), mark(7, 1), false).is_err());
+        assert_eq!(compare(mark(5, 2), mark(7, 1), true).unwrap().lost, 2);
+    }
+}

@@ -1,0 +1,27 @@
+//! What the document store needs of an engine: an ordered map of bytes with atomic writes.
+
+use std::{fmt::Debug, io, ops::Bound};
+
+/// A key with its new value, or with none to remove it.
+pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// A range of keys.
+pub(crate) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// Takes a key and its value; returns whether to go on.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
+
+/// An ordered map of bytes.
+pub(crate) trait Engine: Send + Sync + Debug + 'static {
+    /// Returns the value of a key.
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+
+    /// Visits the keys of a range in order, or in reverse.
+    fn visit(&self, range: Range, is_reverse: bool, visit: &mut Visit<'_>) -> io::Result<()>;
+
+    /// Applies changes all together; readers see them at once, a crash may undo them.
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()>;
+
+    /// Makes all that was applied durable.
+    fn sync(&self) -> io::Result<()>;
+}

@@ -1,0 +1,59 @@
+//! Documents in memory.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use infra_core::{Clock, Result};
+use parking_lot::RwLock;
+
+use crate::{
+    documents::Documents,
+    engine::{Change, Engine, Range, Visit},
+    witness::Mark,
+};
+
+#[derive(Debug, Default)]
+struct Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>);
+
+impl Engine for Memory {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.read().get(key).cloned())
+    }
+
+    fn visit(&self, range: Range, is_reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
+        let map = self.0.read();
+        let mut entries = map.range(range);
+        while let Some((key, value)) = if is_reverse { entries.next_back() } else { entries.next() }
+        {
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+        let mut map = self.0.write();
+        for (key, value) in changes {
+            match value {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Creates a document store in memory; times come from `clock`.
+///
+/// Everything is lost at the end of the process, whatever durability a batch asks for.
+///
+/// # Errors
+///
+/// [`Unavailable`](infra_core::ErrorKind::Unavailable) if no thread can be started.
+pub fn memory(clock: Arc<dyn Clock>) -> Result<Documents> {
+    Documents::start(Arc::new(Memory::default()), clock, Mark::default(), None)
+}
