@@ -41,5 +41,5 @@ export function pieceTable() {
     {},
     head.map((text) => el("th", { scope: "col" }, text)),
   );
-  return el("table", {}, el("thead", {}, header), el("tbody", {}, rows));
+  return el("table", { "aria-label": "Pieces" }, el("thead", {}, header), el("tbody", {}, rows));
 }

@@ -101,6 +101,7 @@ function drawPlate({ state, presence, gestures }, seat, place, { addBot, removeB
     starter: game?.starter === seat,
     play: onTable(game, seat),
     isGathering: status === "waiting" || status === "ready",
+    isFirstFree: state.seats.findIndex((one) => one.occupant === "free") === seat,
   };
   const slot = byId(`plate-${place}`);
   slot.classList.toggle("awaited", plate.awaited);
@@ -115,7 +116,7 @@ function drawPlate({ state, presence, gestures }, seat, place, { addBot, removeB
           GESTURES[plate.gesture] ?? plate.gesture,
         )
       : null,
-    plate.isGathering ? seatButtons(state, plate, { addBot, removeBot }) : plateLaid(state, plate),
+    plate.isGathering ? seatButtons(plate, { addBot, removeBot }) : plateLaid(state, plate),
   ]);
 }
 
@@ -173,13 +174,13 @@ function plateLaid(state, { seat, play }) {
   );
 }
 
-function seatButtons(state, { seat, occupant, canHost }, { addBot, removeBot }) {
-  if (!canHost || state.viewer === null) return null;
+function seatButtons({ seat, occupant, viewer, canHost, isFirstFree }, { addBot, removeBot }) {
+  if (!canHost || viewer === null) return null;
   const button = (text, key, click) =>
     el("button", { type: "button", "data-key": key, on: { click } }, text);
-  if (occupant.occupant === "bot")
+  if (occupant.occupant === "bot") {
     return button(`Remove ${occupant.name}`, `remove-${seat}`, () => removeBot(seat));
-  const isFirstFree = state.seats.findIndex((one) => one.occupant === "free") === seat;
+  }
   return isFirstFree ? button("Add a bot", "add-bot", addBot) : null;
 }
 
@@ -241,6 +242,7 @@ function drawScores(state) {
         cells.map((cell) => el("td", {}, String(cell))),
       );
     });
-    return el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
+    const table = { "aria-labelledby": "scores-title" };
+    return el("table", table, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
   });
 }

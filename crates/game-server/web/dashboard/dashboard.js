@@ -92,8 +92,12 @@ function showRooms({ rooms, total: count }) {
         {},
         head.map((text) => el("th", { scope: "col" }, text)),
       );
+      const named = { "aria-labelledby": "rooms-title" };
       const more = rooms.length < count ? el("p", {}, `and ${count - rooms.length} more`) : null;
-      return [el("table", {}, el("thead", {}, header), el("tbody", {}, rooms.map(roomRow))), more];
+      return [
+        el("table", named, el("thead", {}, header), el("tbody", {}, rooms.map(roomRow))),
+        more,
+      ];
     },
   );
 }

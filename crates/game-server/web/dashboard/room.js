@@ -56,7 +56,7 @@ function seats({ seats: chairs, game, host, status, settings }) {
     el(
       "div",
       { class: "scroll-x" },
-      el("table", {}, el("thead", {}, header), el("tbody", {}, rows)),
+      el("table", { "aria-label": "Seats" }, el("thead", {}, header), el("tbody", {}, rows)),
     ),
   ];
 }
