@@ -1,3 +1,75 @@
-//! The game-server binary.
+//! The game-server binary: reads its options and serves, or does another job.
 
-fn main() {}
+use std::{error::Error, io::Write, process::ExitCode};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use game_server::{
+    config::{Cli, Job, Settings},
+    exporter,
+    server::Server,
+    simulate::simulate,
+};
+use infra_core::SystemClock;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.job {
+        Some(Job::Simulate { games, seed }) => run_simulation(games, seed),
+        None => match Settings::resolve(cli.options) {
+            Ok(settings) => serve(settings),
+            Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_simulation(games: u32, seed: u64) -> Result<(), Box<dyn Error>> {
+    let report = simulate(u64::from(games), seed)?;
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(())
+}
+
+fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        infra_observability::log::start(&settings.log, SystemClock::shared())?;
+        let exporter = exporter();
+        exporter.install()?;
+        let server = Server::start(settings, exporter).await?;
+        let mut out = std::io::stdout();
+        writeln!(out, "game:      http://{}/", server.addr())?;
+        writeln!(out, "dashboard: http://{}/dashboard", server.admin_addr())?;
+        out.flush()?;
+        asked_to_stop().await?;
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn asked_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}
+
+/// Prints an error with its causes.
+fn complain(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    // Where not even standard error can be written to, nobody can be told.
+    let _told = writeln!(std::io::stderr(), "error: {text}").is_ok();
+}

@@ -50,7 +50,7 @@ pub(crate) const THROTTLED: Counter =
 pub(crate) const ROOMS: Gauge = Gauge::new("infra_game_rooms", "", "Rooms in memory.");
 
 /// The metrics of the game.
-pub const METRICS: &[Declaration] = &[
+pub(crate) const METRICS: &[Declaration] = &[
     ACTIONS.declaration(),
     APPEND.declaration(),
     BROADCAST.declaration(),

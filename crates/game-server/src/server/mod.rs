@@ -1,0 +1,14 @@
+//! The server put together: backends, rooms, the two listeners, and their end.
+
+mod admin;
+mod backends;
+mod http;
+mod overview;
+mod public;
+mod running;
+mod unfinished;
+
+pub use backends::Backends;
+pub use running::{Server, StartError};
+
+pub(crate) use running::declarations;

@@ -1,0 +1,69 @@
+//! The public listener: the game's page, its WebSocket, and whether the server lives.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use infra_observability::health::{Monitor, Readiness};
+use infra_ws::{Hub, upgrade};
+use serde::Serialize;
+
+use super::http::{Peer, json, with_assets};
+use crate::{assets, session::Game};
+
+#[derive(Debug, Clone)]
+pub(super) struct Public {
+    pub(super) hub: Arc<Hub>,
+    pub(super) game: Arc<Game>,
+    pub(super) monitor: Arc<Monitor>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    status: &'a str,
+}
+
+pub(super) fn router(public: Public) -> Router {
+    let dynamic = Router::new()
+        .route("/ws", axum::routing::any(socket))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .with_state(public);
+    with_assets(dynamic, assets::GAME)
+}
+
+async fn socket(State(public): State<Public>, mut request: Request) -> Response {
+    let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    match upgrade(&public.hub, &public.game, &mut request, peer) {
+        Ok(response) => response.map(|()| Body::empty()),
+        Err(refused) => {
+            let mut response = (refused.status, refused.why).into_response();
+            if let Some((name, value)) = refused.header {
+                response.headers_mut().insert(name, value);
+            }
+            response
+        }
+    }
+}
+
+async fn live() -> Response {
+    json(StatusCode::OK, &Answer { status: "live" })
+}
+
+/// Says whether the server takes players; why it does not is for the admin listener.
+async fn ready(State(public): State<Public>) -> Response {
+    match public.monitor.readiness() {
+        Readiness::Ready => json(StatusCode::OK, &Answer { status: "ready" }),
+        Readiness::Unready(_) => {
+            json(StatusCode::SERVICE_UNAVAILABLE, &Answer { status: "not ready" })
+        }
+    }
+}

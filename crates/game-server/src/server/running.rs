@@ -1,0 +1,285 @@
+//! The running server.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use infra_core::{Clock, SystemClock, lifecycle::Shutdown, metric::Declaration};
+use infra_observability::{
+    exporter::Exporter,
+    health::{Monitor, Options as HealthOptions},
+};
+use infra_ratelimit::{Limiter, Quota};
+use infra_ws::{CloseCodes, Hub, OriginPolicy, token::KeyRing};
+use tokio::net::TcpListener;
+
+use super::{
+    admin::{self, Admin},
+    backends::Backends,
+    http,
+    overview::Observatory,
+    public::{self, Public},
+    unfinished::Unfinished,
+};
+use crate::{
+    config::Settings,
+    credentials::Credentials,
+    protocol::{Close, PROTOCOL},
+    rooms::{self, Registry, close_of},
+    session::Game,
+    telemetry,
+};
+
+/// How often the hub pings, as clients are told.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The most missed events that are sent again.
+const RESUME_EVENTS: u32 = 500;
+
+/// The most connections of operators.
+const OPERATORS: usize = 64;
+
+/// Why the server did not start.
+#[derive(Debug)]
+pub struct StartError {
+    what: String,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StartError {
+    fn new(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    admin_addr: SocketAddr,
+    settings: Settings,
+    backends: Backends,
+    hub: Arc<Hub>,
+    game: Arc<Game>,
+    monitor: Arc<Monitor>,
+    exporter: Exporter,
+    /// The sockets and listeners; they end before the rooms do.
+    edge: Shutdown,
+    core: Shutdown,
+}
+
+/// Every metric of every component that the server is made of.
+pub(crate) fn declarations() -> Vec<Declaration> {
+    [
+        telemetry::METRICS,
+        infra_events::METRICS,
+        infra_persistence::METRICS,
+        infra_ratelimit::METRICS,
+        infra_ws::METRICS,
+    ]
+    .concat()
+}
+
+impl Server {
+    /// Opens the stores that `settings` name and starts to serve.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way, with its cause.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the start up.
+    pub async fn start(settings: Settings, exporter: Exporter) -> Result<Self, StartError> {
+        let clock = SystemClock::shared();
+        let backends = Backends::open(&settings, &clock)
+            .await
+            .map_err(|error| StartError::new("open the stores", error))?;
+        Self::start_on(settings, exporter, backends, clock).await
+    }
+
+    /// Starts to serve over stores that are open.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Server::start`].
+    pub async fn start_on(
+        settings: Settings,
+        exporter: Exporter,
+        backends: Backends,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let (edge, core) = (Shutdown::new(), Shutdown::new());
+        let listener = bind(settings.addr).await?;
+        let admin_listener = bind(settings.admin_addr).await?;
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map_err(|error| StartError::new("read own address", error))
+        };
+        let (addr, admin_addr) = (address(&listener)?, address(&admin_listener)?);
+        let ring = key_ring(&settings)?;
+        let failed = |error| StartError::new("set up the rooms", error);
+        let documents = Arc::clone(&backends.documents);
+        let credentials = Credentials::new(ring, documents, Arc::clone(&clock)).map_err(failed)?;
+        let options = rooms::Options {
+            rooms: settings.rooms as usize,
+            resume_events: RESUME_EVENTS,
+            ..rooms::Options::default()
+        };
+        let events = Arc::clone(&backends.events);
+        let registry = Registry::new(options, events, Arc::clone(&clock), core.clone());
+        go_on(&registry, &backends, &core).await.map_err(failed)?;
+        let limiter = limiter(&settings, &clock)?;
+        let game = Game::new(Arc::clone(&registry), credentials, limiter, Arc::clone(&clock));
+        let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, RESUME_EVENTS));
+        let (lobby, stop) = (Arc::clone(&game), core.stop());
+        core.spawn(async move { lobby.run(stop).await });
+        let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
+        let checks = backends.checks.clone();
+        let monitor = Monitor::start(HealthOptions::default(), Arc::clone(&clock), checks, &core);
+        let observatory = Arc::new(Observatory {
+            exporter: exporter.clone(),
+            registry: Arc::clone(&registry),
+            hub: Arc::clone(&hub),
+            monitor: Arc::clone(&monitor),
+            started: clock.now(),
+            clock,
+            seconds: parking_lot::Mutex::default(),
+        });
+        let (watching, stop) = (Arc::clone(&observatory), core.stop());
+        core.spawn(async move { watching.run(stop).await });
+        let admin = Admin {
+            observatory,
+            registry,
+            events: Arc::clone(&backends.events),
+            token: settings.admin_token.as_deref().map(Arc::from),
+            stop: edge.stop(),
+        };
+        let public = Public {
+            hub: Arc::clone(&hub),
+            game: Arc::clone(&game),
+            monitor: Arc::clone(&monitor),
+        };
+        // Half-open connections are bounded like the others, beside those that are served.
+        let connections = settings.connections as usize * 2;
+        http::serve(listener, public::router(public), connections, &edge);
+        http::serve(admin_listener, admin::router(admin), OPERATORS, &edge);
+        Ok(Self { addr, admin_addr, settings, backends, hub, game, monitor, exporter, edge, core })
+    }
+
+    /// Returns where players connect.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Returns where operators connect.
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Returns what is counted.
+    pub const fn exporter(&self) -> &Exporter {
+        &self.exporter
+    }
+
+    /// Ends the server: readiness off, clients told to come back, rooms and stores flushed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the server draining.
+    pub async fn stop(self) {
+        self.monitor.drain();
+        let grace = self.settings.grace;
+        let game = &self.game;
+        let spread = grace / 4;
+        let close = close_of(Close::Restart);
+        let drained = self
+            .hub
+            .drain(close, spread, grace / 2, |connection| game.last_words(connection))
+            .await;
+        tracing::info!(asked = drained.asked, left = drained.left, "connections drained");
+        let edge = self.edge.close(grace / 4).await;
+        let core = self.core.close(grace / 4).await;
+        tracing::info!(edge = ?edge, core = ?core, "tasks ended");
+        self.backends.close().await;
+    }
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(addr).await;
+    bound.map_err(|error| StartError::new(format!("listen on {addr}"), error))
+}
+
+fn key_ring(settings: &Settings) -> Result<KeyRing, StartError> {
+    let failed = |error| StartError::new("open the key ring of resume tokens", error);
+    std::fs::create_dir_all(&settings.data).map_err(failed)?;
+    KeyRing::open(&settings.data.join("keys.json")).map_err(failed)
+}
+
+/// Opens the rooms that were playing when the last process ended.
+async fn go_on(
+    registry: &Arc<Registry>,
+    backends: &Backends,
+    core: &Shutdown,
+) -> infra_core::Result<()> {
+    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
+    let unfinished = Unfinished::new(events, documents)?;
+    unfinished.catch_up().await?;
+    for room in unfinished.rooms().await? {
+        if let Err(error) = registry.find(room).await {
+            tracing::error!(%room, error = &error as &dyn std::error::Error, "room not opened");
+        }
+    }
+    let stop = core.stop();
+    core.spawn(async move { unfinished.run(stop).await });
+    Ok(())
+}
+
+fn limiter(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn infra_core::limit::RateLimiter>, StartError> {
+    let failed = |error| StartError::new("declare the rate limits", error);
+    // An address may have as many people behind it as it may have connections.
+    let per_address = settings.connections_per_address.saturating_mul(4);
+    let limiter = Limiter::new(Arc::clone(clock))
+        .limit("player", Quota::new(120, Duration::from_secs(1)).map_err(failed)?)
+        .limit("room", Quota::per_minute(300).map_err(failed)?)
+        .limit("address", Quota::per_minute(per_address).map_err(failed)?);
+    Ok(Arc::new(limiter))
+}
+
+fn hub_options(settings: &Settings) -> infra_ws::Options {
+    let origin = if settings.allow_origin.is_empty() {
+        OriginPolicy::same_host()
+    } else {
+        OriginPolicy::listed(settings.allow_origin.clone())
+    };
+    infra_ws::Options::new(origin)
+        .protocol(PROTOCOL)
+        .message_bytes(crate::protocol::MESSAGE_BYTES)
+        .heartbeat(HEARTBEAT, HEARTBEAT * 2 + Duration::from_secs(5))
+        .connections(settings.connections as usize, settings.connections_per_address as usize)
+        .codes(CloseCodes {
+            first_message: close_of(Close::FirstMessageDeadline),
+            silent: close_of(Close::Silent),
+            unfinished: close_of(Close::UnfinishedMessage),
+            slow: close_of(Close::SlowConsumer),
+        })
+}
