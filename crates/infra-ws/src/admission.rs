@@ -1,39 +1,49 @@
-//! Who may connect: counts of connections, in all and per address.
+//! Who may connect: counts of connections, in all, per address and unidentified.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 
-use crate::telemetry::OPEN;
+use crate::{options::Options, telemetry::OPEN};
 
 /// Counts connections; each holds a [`Seat`] from its handshake to its end.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    all: usize,
-    per_address: usize,
+    options: Arc<Options>,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
+    unidentified: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
 /// A place that is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    admission: Arc<Admission>,
     address: IpAddr,
+    standing: Arc<Standing>,
+}
+
+/// Whether the one on a seat counts as unidentified.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    admission: Arc<Admission>,
+    is_unidentified: AtomicBool,
 }
 
 impl Admission {
-    pub(crate) fn new(all: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { all, per_address, taken: Mutex::default() })
+    pub(crate) fn new(options: Arc<Options>) -> Arc<Self> {
+        Arc::new(Self { options, taken: Mutex::default() })
     }
 
     /// Takes a place, unless all of them or all of this address are taken.
@@ -41,23 +51,53 @@ impl Admission {
         let address = network(peer);
         let mut taken = self.taken.lock();
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if self.all <= taken.all || self.per_address <= here {
+        let max = self.options.as_ref();
+        let is_full = max.connections <= taken.all
+            || max.unidentified <= taken.unidentified
+            || max.per_address <= here;
+        if is_full {
             return None;
         }
         taken.all += 1;
+        taken.unidentified += 1;
         taken.by_address.insert(address, here + 1);
         OPEN.add(1.0);
-        Some(Seat { admission: Arc::clone(self), address })
+        let standing =
+            Standing { admission: Arc::clone(self), is_unidentified: AtomicBool::new(true) };
+        Some(Seat { address, standing: Arc::new(standing) })
     }
 
     pub(crate) fn count(&self) -> usize {
         self.taken.lock().all
     }
+
+    #[cfg(test)]
+    pub(crate) fn unidentified(&self) -> usize {
+        self.taken.lock().unidentified
+    }
+}
+
+impl Standing {
+    /// Counts no more as unidentified; later calls change nothing.
+    pub(crate) fn identified(&self) {
+        let mut taken = self.admission.taken.lock();
+        // The lock orders it: identification and the end of a connection may race.
+        if self.is_unidentified.swap(false, Ordering::Relaxed) {
+            taken.unidentified -= 1;
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) const fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.admission.taken.lock();
+        self.standing.identified();
+        let mut taken = self.standing.admission.taken.lock();
         taken.all -= 1;
         OPEN.add(-1.0);
         if let Some(here) = taken.by_address.get_mut(&self.address) {
@@ -81,11 +121,18 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::origin::OriginPolicy;
+
+    fn admission(change: impl FnOnce(Options) -> Options) -> Arc<Admission> {
+        Admission::new(Arc::new(change(Options::new(OriginPolicy::same_host()))))
+    }
 
     #[test]
     fn places_are_counted_in_all_and_per_address_and_given_back() {
-        let admission = Admission::new(3, 2);
+        let admission = admission(|options| options.connections(3, 2));
         let admit = |address: &str| admission.admit(address.parse().unwrap());
         let first = admit("192.0.2.1").unwrap();
         let _second = admit("::ffff:192.0.2.1").unwrap();
@@ -99,10 +146,25 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_counts_as_one_address() {
-        let admission = Admission::new(10, 1);
+        let admission = admission(|options| options.connections(10, 1));
         let _first = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
         assert!(admission.admit("2001:db8::ffff".parse().unwrap()).is_none());
         assert!(admission.admit("2001:db8:0:1::1".parse().unwrap()).is_some());
         assert!(admission.taken.lock().by_address.len() == 1, "the refused leave nothing behind");
+    }
+
+    #[test]
+    fn who_is_identified_makes_room_for_others_once() {
+        let patience = Duration::from_secs(1);
+        let admission = admission(|options| options.unidentified(2, patience));
+        let admit = || admission.admit("192.0.2.1".parse().unwrap());
+        let (first, second) = (admit().unwrap(), admit().unwrap());
+        assert!(admit().is_none());
+        first.standing().identified();
+        first.standing().identified();
+        assert_eq!(admission.unidentified(), 1);
+        let third = admit().unwrap();
+        drop((first, second, third));
+        assert_eq!((admission.unidentified(), admission.count()), (0, 0));
     }
 }

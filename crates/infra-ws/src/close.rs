@@ -16,14 +16,25 @@ impl Close {
     pub const NORMAL: Self = Self::new(1000, "goodbye");
     /// The client broke the WebSocket protocol.
     pub const PROTOCOL: Self = Self::new(1002, "protocol error");
+    /// The server stops.
+    pub const GOING_AWAY: Self = Self::new(1001, "server stops");
     /// Text was not UTF-8.
     pub const NOT_UTF8: Self = Self::new(1007, "text is not UTF-8");
+    /// The client did what it may not.
+    pub const POLICY: Self = Self::new(1008, "policy violation");
     /// The message is beyond the limit.
     pub const TOO_LARGE: Self = Self::new(1009, "message too large");
     /// Something broke here.
     pub const INTERNAL: Self = Self::new(1011, "internal error");
     /// The server restarts; come back.
     pub const RESTART: Self = Self::new(1012, "server restarts");
+
+    /// The process holds too much, and most of it for this client; come back later.
+    pub const OVERLOADED: Self = Self::new(1013, "server is overloaded");
+    /// The client was not identified in time.
+    pub const UNIDENTIFIED: Self = Self::new(4003, "not identified in time");
+    /// What identified the client has expired.
+    pub const EXPIRED: Self = Self::new(4009, "identification expired");
 
     /// Creates a close.
     pub const fn new(code: u16, reason: &'static str) -> Self {

@@ -3,13 +3,19 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{app::App, hub::Hub, upgrade::upgrade};
+use crate::{
+    admission::Seat,
+    app::App,
+    hub::Hub,
+    upgrade::{Refused, upgrade, upgrade_seated},
+};
 
 /// The longest head of a handshake request in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -56,25 +62,17 @@ async fn handshake<A: App>(
     peer: SocketAddr,
     hub: Arc<Hub>,
     app: Arc<A>,
-    seat: crate::admission::Seat,
+    seat: Seat,
 ) {
     let deadline = hub.options.handshake;
-    // The seat of the handshake becomes that of the connection.
-    let seat = std::sync::Mutex::new(Some(seat));
+    // The seat of the handshake becomes that of the connection; one socket has one request.
+    let seat = Mutex::new(Some(seat));
     let answer = service_fn(|mut request: Request<Incoming>| {
-        let seat = seat.lock().ok().and_then(|mut seat| seat.take());
-        drop(seat);
-        let response = match upgrade(&hub, &app, &mut request, peer) {
-            Ok(response) => response.map(|()| Full::new(Bytes::new())),
-            Err(refused) => {
-                let mut response = Response::new(Full::new(Bytes::from(refused.why)));
-                *response.status_mut() = refused.status;
-                if let Some((name, value)) = refused.header {
-                    response.headers_mut().insert(name, value);
-                }
-                response
-            }
+        let answer = match seat.lock().take() {
+            Some(seat) => upgrade_seated(&hub, &app, &mut request, peer, seat),
+            None => upgrade(&hub, &app, &mut request, peer),
         };
+        let response = answer.map_or_else(refusal, |response| response.map(|()| Full::default()));
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -86,4 +84,16 @@ async fn handshake<A: App>(
     if let Ok(Err(error)) = tokio::time::timeout(deadline, connection).await {
         tracing::debug!(error = &error as &dyn std::error::Error, "handshake failed");
     }
+}
+
+fn refusal(refused: Refused) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(refused.why)));
+    *response.status_mut() = refused.status;
+    let headers = response.headers_mut();
+    // A refused client has nothing more to say on this socket.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if let Some((name, value)) = refused.header {
+        headers.insert(name, value);
+    }
+    response
 }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -14,9 +14,10 @@ use std::{
 use infra_core::{Clock, clock::Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::tracker::Tracker;
+use crate::{connection::Connection, tracker::Tracker};
 
 /// What is known of a client from the bytes it sends.
+// Relaxed throughout: each number stands for itself, and all of it is used by one task.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     clock: Arc<dyn Clock>,
@@ -24,30 +25,53 @@ pub(crate) struct Pulse {
     heard: AtomicU64,
     /// Likewise, plus one; zero if nothing is unfinished.
     unfinished: AtomicU64,
+    /// The application works on a message: nothing is read, and that is not the client's fault.
+    is_busy: AtomicBool,
 }
 
 impl Pulse {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let heard = AtomicU64::new(nanos(clock.now()));
-        Arc::new(Self { clock, heard, unfinished: AtomicU64::new(0) })
+        Self { clock, heard, unfinished: AtomicU64::new(0), is_busy: AtomicBool::new(false) }
     }
 
-    /// Returns how long nothing was heard.
-    pub(crate) fn silence(&self) -> Duration {
-        // Relaxed: both numbers stand for themselves, and both sides run in one task.
-        let heard = Duration::from_nanos(self.heard.load(Ordering::Relaxed));
-        self.clock.now().since(Instant::from_start(heard))
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
-    /// Returns how long a message has been unfinished.
-    pub(crate) fn unfinished(&self) -> Duration {
-        match self.unfinished.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => {
-                let since = Instant::from_start(Duration::from_nanos(since - 1));
-                self.clock.now().since(since)
-            }
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Returns how long nothing was heard of the client though it could have been.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        if self.is_busy.load(Ordering::Relaxed) {
+            return Duration::ZERO;
         }
+        let heard = Duration::from_nanos(self.heard.load(Ordering::Relaxed));
+        now.since(Instant::from_start(heard))
+    }
+
+    /// Returns since when a message is unfinished.
+    pub(crate) fn unfinished(&self) -> Option<Instant> {
+        let since = self.unfinished.load(Ordering::Relaxed).checked_sub(1)?;
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        (!is_busy).then(|| Instant::from_start(Duration::from_nanos(since)))
+    }
+
+    /// Stops the client's time while the application works.
+    pub(crate) fn pause(&self) {
+        self.is_busy.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the client's time go on, from its start.
+    pub(crate) fn resume(&self) {
+        let now = nanos(self.clock.now());
+        self.heard.store(now, Ordering::Relaxed);
+        if self.unfinished.load(Ordering::Relaxed) != 0 {
+            self.unfinished.store(now + 1, Ordering::Relaxed);
+        }
+        self.is_busy.store(false, Ordering::Relaxed);
     }
 
     fn read(&self, is_unfinished: bool) {
@@ -71,11 +95,14 @@ pub(crate) struct Metered<S> {
     inner: S,
     pulse: Arc<Pulse>,
     tracker: Tracker,
+    connection: Connection,
+    /// The longest message; what claims to be longer is refused before it is held.
+    max: usize,
 }
 
 impl<S> Metered<S> {
-    pub(crate) fn new(inner: S, pulse: Arc<Pulse>) -> Self {
-        Self { inner, pulse, tracker: Tracker::default() }
+    pub(crate) fn new(inner: S, pulse: Arc<Pulse>, connection: Connection, max: usize) -> Self {
+        Self { inner, pulse, tracker: Tracker::default(), connection, max }
     }
 }
 
@@ -92,6 +119,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         if !fresh.is_empty() {
             this.tracker.feed(fresh);
             this.pulse.read(this.tracker.is_unfinished());
+            this.connection.hold_inbound(this.tracker.held().min(this.max));
         }
         polled
     }

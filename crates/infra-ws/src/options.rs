@@ -1,6 +1,8 @@
 //! The limits and deadlines of a hub.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
+
+use http::HeaderName;
 
 use crate::{close::Close, origin::OriginPolicy};
 
@@ -44,6 +46,16 @@ pub struct Options {
     pub(crate) outbox_bytes: usize,
     pub(crate) connections: usize,
     pub(crate) per_address: usize,
+    pub(crate) per_user: usize,
+    pub(crate) unidentified: usize,
+    pub(crate) identify: Option<Duration>,
+    pub(crate) inbound_budget: usize,
+    pub(crate) outbound_budget: usize,
+    pub(crate) control_frames: u32,
+    pub(crate) proxies: Vec<IpAddr>,
+    pub(crate) token_prefix: Option<&'static str>,
+    pub(crate) keeps_query: bool,
+    pub(crate) kept_headers: Vec<HeaderName>,
     pub(crate) codes: CloseCodes,
 }
 
@@ -64,6 +76,16 @@ impl Options {
             outbox_bytes: 256 * 1024,
             connections: 10_000,
             per_address: 64,
+            per_user: 16,
+            unidentified: usize::MAX,
+            identify: None,
+            inbound_budget: 64 * 1024 * 1024,
+            outbound_budget: 256 * 1024 * 1024,
+            control_frames: 1_000,
+            proxies: Vec::new(),
+            token_prefix: None,
+            keeps_query: false,
+            kept_headers: Vec::new(),
             codes: CloseCodes::default(),
         }
     }
@@ -134,6 +156,73 @@ impl Options {
     pub const fn connections(mut self, all: usize, per_address: usize) -> Self {
         self.connections = all;
         self.per_address = per_address;
+        self
+    }
+
+    /// Sets the most connections of one user; 16 by default.
+    #[must_use]
+    pub const fn per_user(mut self, connections: usize) -> Self {
+        self.per_user = connections;
+        self
+    }
+
+    /// Demands that each connection is identified within `deadline` (else it is closed with
+    /// [`Close::UNIDENTIFIED`]), and sets how many may be open
+    /// that are not. By default an application need not identify anybody.
+    #[must_use]
+    pub const fn unidentified(mut self, connections: usize, deadline: Duration) -> Self {
+        self.unidentified = connections;
+        self.identify = Some(deadline);
+        self
+    }
+
+    /// Sets how many bytes of unfinished messages, and of messages that wait for clients, the whole
+    /// process holds; 64 and 256 MiB by default. Beyond it those that hold most are closed with
+    /// [`Close::OVERLOADED`].
+    ///
+    /// A frame that waits for several clients counts for each, so real memory is less.
+    #[must_use]
+    pub const fn budgets(mut self, inbound: usize, outbound: usize) -> Self {
+        self.inbound_budget = inbound;
+        self.outbound_budget = outbound;
+        self
+    }
+
+    /// Sets how many pings and pongs a client may send in one heartbeat; 1,000 by default. One that
+    /// sends more is closed with [`Close::POLICY`].
+    #[must_use]
+    pub const fn control_frames(mut self, count: u32) -> Self {
+        self.control_frames = count;
+        self
+    }
+
+    /// Believes what these proxies say of their clients' addresses; none by default.
+    #[must_use]
+    pub fn trust_proxies(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.proxies.extend(addresses.into_iter().map(|address| address.to_canonical()));
+        self
+    }
+
+    /// Takes the subprotocol that begins with `prefix` as a token, never as a protocol.
+    ///
+    /// Browsers can send no header of their own, and a token in the query ends in logs.
+    #[must_use]
+    pub const fn token_prefix(mut self, prefix: &'static str) -> Self {
+        self.token_prefix = Some(prefix);
+        self
+    }
+
+    /// Keeps the query of requests in [`Facts`](crate::Facts); by default it is forgotten.
+    #[must_use]
+    pub const fn keep_query(mut self) -> Self {
+        self.keeps_query = true;
+        self
+    }
+
+    /// Keeps a header of requests in [`Facts`](crate::Facts); by default none is kept.
+    #[must_use]
+    pub fn keep_header(mut self, name: HeaderName) -> Self {
+        self.kept_headers.push(name);
         self
     }
 

@@ -1,45 +1,31 @@
 //! The bounded queue of messages to one client, with an exact account of each.
 
-use std::collections::VecDeque;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
+    budget::Budget,
     close::Close,
-    frame::{Class, Frame},
-    telemetry::{DROPPED, Fate},
+    frame::{Class, Frame, Unsent},
+    lanes::{Lanes, Priority},
+    ledger::Ledger,
+    options::Options,
 };
 
-/// What became of the messages to one client.
-///
-/// At every moment `enqueued = delivered + dropped + discarded + waiting`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ledger {
-    /// Messages that were given to the queue.
-    pub enqueued: u64,
-    /// Messages that were written to the socket.
-    pub delivered: u64,
-    /// Messages that gave way by their class.
-    pub dropped: u64,
-    /// Messages that still waited when the connection ended.
-    pub discarded: u64,
-    /// Messages that wait.
-    pub waiting: u64,
-}
-
-impl Ledger {
-    /// Returns whether each message is accounted for.
-    pub const fn is_balanced(&self) -> bool {
-        self.enqueued == self.delivered + self.dropped + self.discarded + self.waiting
-    }
-}
+/// How many messages are written between two flushes.
+const BATCH: u64 = 64;
 
 #[derive(Debug)]
 struct Queue {
-    waiting: VecDeque<(Frame, Class)>,
+    lanes: Lanes<(Frame, Class)>,
+    /// Bytes that wait or are being written: what the process holds for this client.
     bytes: usize,
+    /// Messages and bytes of them that are being written.
+    writing: (u64, usize),
     ledger: Ledger,
+    exported: Ledger,
     /// Set once: nothing is taken any more, and this is how it ends.
     close: Option<Close>,
     is_ended: bool,
@@ -48,42 +34,69 @@ struct Queue {
 /// What the writer takes from the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// These messages are to be written.
-    Frames(Vec<Frame>),
+    /// These messages are to be written; the connection closes behind what waits if so said.
+    Frames { frames: Vec<Frame>, is_closing: bool },
     /// Everything was taken; close the connection.
     Close(Close),
 }
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    max_messages: usize,
-    max_bytes: usize,
-    slow: Close,
+    options: Arc<Options>,
+    /// Of all clients of the hub together.
+    budget: Arc<Budget>,
     queue: Mutex<Queue>,
     changed: Notify,
+    freed: Notify,
 }
 
-/// How many messages are written between two flushes.
-const BATCH: usize = 64;
-
 impl Outbox {
-    pub(crate) fn new(max_messages: usize, max_bytes: usize, slow: Close) -> Self {
+    pub(crate) fn new(options: Arc<Options>, budget: Arc<Budget>) -> Self {
         let queue = Queue {
-            waiting: VecDeque::new(),
+            lanes: Lanes::new(),
             bytes: 0,
+            writing: (0, 0),
             ledger: Ledger::default(),
+            exported: Ledger::default(),
             close: None,
             is_ended: false,
         };
-        let changed = Notify::new();
-        Self { max_messages, max_bytes, slow, queue: Mutex::new(queue), changed }
+        let (changed, freed) = (Notify::new(), Notify::new());
+        Self { options, budget, queue: Mutex::new(queue), changed, freed }
     }
 
-    /// Takes a message, or refuses it; never waits. Returns whether it was taken.
-    pub(crate) fn push(&self, frame: Frame, class: Class) -> bool {
-        let taken = self.with(|queue| queue.push(frame, class, self));
+    /// Takes a message, or refuses it; never waits.
+    pub(crate) fn push(&self, frame: Frame, class: Class, at: Priority) -> Result<(), Unsent> {
+        let taken = self.with(|queue| queue.push(frame, class, at, &self.options));
+        // A refusal may have closed the connection, which the writer must hear as well.
         self.changed.notify_one();
         taken
+    }
+
+    /// Takes a message as soon as there is room for it; it counts only once it is taken.
+    pub(crate) async fn push_when_room(
+        &self,
+        frame: Frame,
+        at: Priority,
+        patience: Duration,
+    ) -> Result<(), Unsent> {
+        let taken = async {
+            loop {
+                let mut freed = pin!(self.freed.notified());
+                // Listening begins before the look, so what is freed in between is not missed.
+                freed.as_mut().enable();
+                let taken = self.with(|queue| {
+                    let is_time = queue.is_closing() || queue.has_room(&frame, &self.options);
+                    is_time.then(|| queue.push(frame.clone(), Class::IfRoom, at, &self.options))
+                });
+                if let Some(taken) = taken {
+                    self.changed.notify_one();
+                    return taken;
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(patience, taken).await.unwrap_or(Err(Unsent::NoRoom))
     }
 
     /// Lets what waits be delivered, then ends the connection. The first close counts.
@@ -92,11 +105,26 @@ impl Outbox {
             queue.close.get_or_insert(close);
         });
         self.changed.notify_one();
+        self.freed.notify_waiters();
+    }
+
+    /// Ends the connection without delivering what waits.
+    pub(crate) fn shed(&self, close: Close) {
+        self.with(|queue| {
+            queue.close.get_or_insert(close);
+            queue.discard_waiting();
+        });
+        self.changed.notify_one();
+        self.freed.notify_waiters();
+    }
+
+    /// Makes the connection's task look at its deadlines again.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
     }
 
     /// Returns how the connection was asked to end.
-    #[cfg(test)]
-    fn closing(&self) -> Option<Close> {
+    pub(crate) fn closing(&self) -> Option<Close> {
         self.with(|queue| queue.close.clone())
     }
 
@@ -113,94 +141,136 @@ impl Outbox {
         }
     }
 
-    /// Counts messages that were written.
-    pub(crate) fn delivered(&self, count: usize) {
+    /// Counts the messages that were taken last as written.
+    pub(crate) fn delivered(&self) {
         self.with(|queue| {
-            queue.ledger.waiting -= count as u64;
-            queue.ledger.delivered += count as u64;
+            let (messages, bytes) = std::mem::take(&mut queue.writing);
+            queue.bytes -= bytes;
+            queue.ledger.waiting -= messages;
+            queue.ledger.delivered += messages;
+            queue.export();
         });
+        self.freed.notify_waiters();
     }
 
-    /// Ends the queue: what waits is discarded.
+    /// Ends the queue: what waits or is half written is discarded.
     pub(crate) fn end(&self) -> Ledger {
-        self.with(|queue| {
+        let ledger = self.with(|queue| {
             queue.is_ended = true;
-            queue.waiting.clear();
-            queue.bytes = 0;
-            let lost = std::mem::take(&mut queue.ledger.waiting);
-            queue.ledger.discarded += lost;
-            DROPPED.add_for(Fate::Discarded, lost);
+            queue.discard_waiting();
+            let (messages, bytes) = std::mem::take(&mut queue.writing);
+            queue.bytes -= bytes;
+            queue.ledger.waiting -= messages;
+            queue.ledger.discarded += messages;
+            queue.export();
             queue.ledger
-        })
+        });
+        self.freed.notify_waiters();
+        ledger
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
         self.with(|queue| queue.ledger)
     }
 
-    /// Returns how many bytes wait.
+    /// Returns how many bytes wait or are being written.
     pub(crate) fn bytes(&self) -> usize {
         self.with(|queue| queue.bytes)
     }
 
+    /// Works on the queue and tells the budget what it holds more or less afterwards.
     fn with<T>(&self, work: impl FnOnce(&mut Queue) -> T) -> T {
-        work(&mut self.queue.lock())
+        let mut queue = self.queue.lock();
+        let before = queue.bytes;
+        let result = work(&mut queue);
+        match queue.bytes.cmp(&before) {
+            std::cmp::Ordering::Greater => self.budget.add(queue.bytes - before),
+            std::cmp::Ordering::Less => self.budget.sub(before - queue.bytes),
+            std::cmp::Ordering::Equal => {}
+        }
+        result
     }
 }
 
 impl Queue {
-    fn push(&mut self, frame: Frame, class: Class, limits: &Outbox) -> bool {
-        if self.is_ended || self.close.is_some() {
-            return false;
+    const fn is_closing(&self) -> bool {
+        self.is_ended || self.close.is_some()
+    }
+
+    fn push(
+        &mut self,
+        frame: Frame,
+        class: Class,
+        at: Priority,
+        options: &Options,
+    ) -> Result<(), Unsent> {
+        if self.is_closing() {
+            return Err(Unsent::Ended);
         }
         self.ledger.enqueued += 1;
-        self.ledger.waiting += 1;
         if let Class::Latest(_) = class {
             self.drop_first(|waiting| waiting == class);
         }
-        while !self.has_room(&frame, limits) {
-            let gave_way = self.drop_first(|waiting| waiting != Class::Durable);
-            if gave_way {
+        while !self.has_room(&frame, options) {
+            let may_yield = |waiting| matches!(waiting, Class::Ephemeral | Class::Latest(_));
+            if class != Class::IfRoom && self.drop_first(may_yield) {
                 continue;
             }
-            if class == Class::Durable {
-                self.close = Some(limits.slow.clone());
-            }
-            // It was counted as waiting, and it does not wait.
-            self.ledger.waiting -= 1;
             self.ledger.dropped += 1;
-            DROPPED.add_for(Fate::Dropped, 1);
-            return false;
+            if class != Class::Durable {
+                return Err(Unsent::Dropped);
+            }
+            self.close = Some(options.codes.slow.clone());
+            return Err(Unsent::TooSlow);
         }
+        self.ledger.waiting += 1;
         self.bytes += frame.len();
-        self.waiting.push_back((frame, class));
-        true
+        self.lanes.push(at, (frame, class));
+        Ok(())
     }
 
-    fn has_room(&self, frame: &Frame, limits: &Outbox) -> bool {
-        self.waiting.len() < limits.max_messages && self.bytes + frame.len() <= limits.max_bytes
+    fn has_room(&self, frame: &Frame, options: &Options) -> bool {
+        self.lanes.len() < options.outbox_messages
+            && self.bytes + frame.len() <= options.outbox_bytes
     }
 
     fn drop_first(&mut self, is_victim: impl Fn(Class) -> bool) -> bool {
-        let place = self.waiting.iter().position(|(_, class)| is_victim(*class));
-        let Some((frame, _)) = place.and_then(|place| self.waiting.remove(place)) else {
+        let Some((frame, _)) = self.lanes.remove_first(|(_, class)| is_victim(*class)) else {
             return false;
         };
         self.bytes -= frame.len();
         self.ledger.waiting -= 1;
         self.ledger.dropped += 1;
-        DROPPED.add_for(Fate::Dropped, 1);
         true
     }
 
+    fn discard_waiting(&mut self) {
+        let (messages, bytes) = self.writing;
+        self.lanes.clear();
+        self.bytes = bytes;
+        self.ledger.discarded += self.ledger.waiting - messages;
+        self.ledger.waiting = messages;
+    }
+
     fn take(&mut self) -> Option<Batch> {
-        if self.waiting.is_empty() {
+        if self.lanes.is_empty() {
             return self.close.clone().map(Batch::Close);
         }
-        let count = self.waiting.len().min(BATCH);
-        let frames: Vec<Frame> = self.waiting.drain(..count).map(|(frame, _)| frame).collect();
-        self.bytes -= frames.iter().map(Frame::len).sum::<usize>();
-        Some(Batch::Frames(frames))
+        let mut frames = Vec::new();
+        let (mut messages, mut bytes) = (0, 0);
+        while messages < BATCH
+            && let Some((frame, _)) = self.lanes.pop()
+        {
+            messages += 1;
+            bytes += frame.len();
+            frames.push(frame);
+        }
+        self.writing = (messages, bytes);
+        Some(Batch::Frames { frames, is_closing: self.close.is_some() })
+    }
+
+    fn export(&mut self) {
+        self.ledger.export(&mut self.exported);
     }
 }
 
@@ -209,15 +279,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::origin::OriginPolicy;
 
-    const SLOW: Close = Close::new(4008, "slow");
+    const SLOW: Close = Close::new(4008, "reads too slowly");
 
     fn outbox(messages: usize, bytes: usize) -> Outbox {
-        Outbox::new(messages, bytes, SLOW)
+        let options = Options::new(OriginPolicy::same_host()).outbox(messages, bytes);
+        Outbox::new(Arc::new(options), Arc::new(Budget::new(usize::MAX)))
+    }
+
+    fn send(outbox: &Outbox, text: &str, class: Class) -> Result<(), Unsent> {
+        outbox.push(Frame::text(text), class, Priority::Normal)
     }
 
     fn texts(batch: Batch) -> Vec<String> {
-        let Batch::Frames(frames) = batch else { panic!("{batch:?}") };
+        let Batch::Frames { frames, .. } = batch else { panic!("{batch:?}") };
         frames
             .into_iter()
             .map(|frame| match frame {
@@ -230,21 +306,22 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_closes_for_a_durable_message_and_drops_an_ephemeral_one() {
         let outbox = outbox(2, 100);
-        assert!(outbox.push(Frame::text("e1"), Class::Ephemeral));
-        assert!(outbox.push(Frame::text("d1"), Class::Durable));
-        assert!(outbox.push(Frame::text("d2"), Class::Durable), "e1 gives way");
-        assert!(!outbox.push(Frame::text("e2"), Class::Ephemeral), "there is no room for it");
+        assert_eq!(send(&outbox, "e1", Class::Ephemeral), Ok(()));
+        assert_eq!(send(&outbox, "d1", Class::Durable), Ok(()));
+        assert_eq!(send(&outbox, "n1", Class::IfRoom), Err(Unsent::Dropped));
+        assert_eq!(send(&outbox, "d2", Class::Durable), Ok(()), "e1 gives way");
+        assert_eq!(send(&outbox, "e2", Class::Ephemeral), Err(Unsent::Dropped), "no room for it");
         assert_eq!(outbox.closing(), None);
-        assert!(!outbox.push(Frame::text("d3"), Class::Durable));
+        assert_eq!(send(&outbox, "d3", Class::Durable), Err(Unsent::TooSlow));
         assert_eq!(outbox.closing(), Some(SLOW));
         assert_eq!(texts(outbox.next().await), ["d1", "d2"]);
         assert_eq!(outbox.next().await, Batch::Close(SLOW));
-        assert!(!outbox.push(Frame::text("d4"), Class::Durable), "nothing is taken after it");
-        let wanted = Ledger { enqueued: 5, dropped: 3, waiting: 2, ..Ledger::default() };
+        assert_eq!(send(&outbox, "d4", Class::Durable), Err(Unsent::Ended));
+        let wanted = Ledger { enqueued: 6, dropped: 4, waiting: 2, ..Ledger::default() };
         assert_eq!(outbox.ledger(), wanted);
-        outbox.delivered(1);
+        outbox.delivered();
         let ended = outbox.end();
-        assert_eq!((ended.delivered, ended.discarded), (1, 1));
+        assert_eq!((ended.delivered, ended.discarded), (2, 0));
         assert!(ended.is_balanced());
     }
 
@@ -252,48 +329,102 @@ mod tests {
     async fn only_the_latest_of_a_key_waits() {
         let outbox = outbox(10, 100);
         for text in ["a1", "a2", "a3"] {
-            assert!(outbox.push(Frame::text(text), Class::Latest(7)));
+            assert_eq!(send(&outbox, text, Class::Latest(7)), Ok(()));
         }
-        assert!(outbox.push(Frame::text("b1"), Class::Latest(8)));
+        assert_eq!(send(&outbox, "b1", Class::Latest(8)), Ok(()));
         assert_eq!(outbox.bytes(), 4);
         assert_eq!(texts(outbox.next().await), ["a3", "b1"]);
+        assert_eq!(outbox.bytes(), 4, "what is being written is held as well");
+        outbox.delivered();
+        assert_eq!(outbox.bytes(), 0);
     }
 
     #[tokio::test]
     async fn the_first_close_counts_and_comes_after_what_waits() {
         let outbox = outbox(10, 100);
-        outbox.push(Frame::binary(&b"x"[..]), Class::Durable);
+        let binary = Frame::binary(&b"x"[..]);
+        assert_eq!(outbox.push(binary, Class::Durable, Priority::Normal), Ok(()));
         outbox.close(Close::RESTART);
         outbox.close(Close::NORMAL);
         assert_eq!(texts(outbox.next().await), ["b\"x\""]);
         assert_eq!(outbox.next().await, Batch::Close(Close::RESTART));
     }
 
+    #[tokio::test]
+    async fn a_shed_connection_delivers_nothing_more() {
+        let outbox = outbox(100, 1_000);
+        for _ in 0..70 {
+            send(&outbox, "x", Class::Durable).unwrap();
+        }
+        assert_eq!(texts(outbox.next().await).len(), 64);
+        outbox.shed(SLOW);
+        assert_eq!(outbox.bytes(), 64, "the batch that is being written is still held");
+        assert_eq!(outbox.next().await, Batch::Close(SLOW));
+        let ended = outbox.end();
+        assert_eq!((ended.discarded, outbox.bytes()), (70, 0));
+        assert!(ended.is_balanced());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_send_is_taken_when_room_is_made_and_refused_when_none_is() {
+        let outbox = Arc::new(outbox(1, 100));
+        send(&outbox, "first", Class::Durable).unwrap();
+        let patience = Duration::from_secs(1);
+        let wait = |text: &'static str| {
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.push_when_room(Frame::text(text), Priority::Normal, patience).await }
+        };
+        assert_eq!(wait("never").await, Err(Unsent::NoRoom));
+        let waiting = tokio::spawn(wait("second"));
+        tokio::task::yield_now().await;
+        assert_eq!(texts(outbox.next().await), ["first"]);
+        outbox.delivered();
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(texts(outbox.next().await), ["second"]);
+        assert_eq!(outbox.ledger().enqueued, 2, "what was not taken does not count");
+        outbox.close(Close::NORMAL);
+        assert_eq!(wait("late").await, Err(Unsent::Ended));
+    }
+
     proptest! {
         #[test]
-        fn every_message_is_accounted_for(
-            steps in proptest::collection::vec((0..6_u8, 0..40_usize), 0..200),
+        fn every_message_is_accounted_for_and_the_budget_is_the_sum_of_all_queues(
+            steps in proptest::collection::vec((0..12_u8, 0..40_usize, 0..2_usize), 0..200),
         ) {
-            let outbox = outbox(8, 100);
-            let mut taken = 0;
-            for (step, length) in steps {
+            let options = Options::new(OriginPolicy::same_host()).outbox(8, 100);
+            let (options, budget) = (Arc::new(options), Arc::new(Budget::new(usize::MAX)));
+            let boxes = [0, 1].map(|_| Outbox::new(Arc::clone(&options), Arc::clone(&budget)));
+            let urgency = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+            for (step, length, which) in steps {
+                let outbox = &boxes[which];
                 let frame = Frame::text("x".repeat(length));
-                match step {
-                    0 => { outbox.push(frame, Class::Durable); }
-                    1 => { outbox.push(frame, Class::Ephemeral); }
-                    2 | 3 => { outbox.push(frame, Class::Latest(length as u64 % 3)); }
-                    _ => {
-                        if let Some(Batch::Frames(frames)) = outbox.with(Queue::take) {
-                            taken += frames.len();
-                        }
-                        outbox.delivered(std::mem::take(&mut taken));
+                let at = urgency[length % 4];
+                let _taken = match step {
+                    0 => outbox.push(frame, Class::Durable, at),
+                    1 | 2 => outbox.push(frame, Class::Ephemeral, at),
+                    3 | 4 => outbox.push(frame, Class::Latest(length as u64 % 3), at),
+                    5 => outbox.push(frame, Class::IfRoom, at),
+                    6 if length == 0 => { outbox.shed(SLOW); Ok(()) }
+                    7 if length == 0 => { outbox.close(SLOW); Ok(()) }
+                    8 if length == 0 => { outbox.end(); Ok(()) }
+                    // The writer takes a batch only after it has written the one before.
+                    9 | 10 if outbox.with(|queue| queue.writing.0 == 0) => {
+                        outbox.with(Queue::take);
+                        Ok(())
                     }
+                    _ => { outbox.delivered(); Ok(()) }
+                };
+                for outbox in &boxes {
+                    let ledger = outbox.ledger();
+                    prop_assert!(ledger.is_balanced(), "{:?}", ledger);
+                    prop_assert!(outbox.bytes() <= 100);
+                    let held = outbox.with(|queue| queue.lanes.len() as u64 + queue.writing.0);
+                    prop_assert_eq!(ledger.waiting, held);
                 }
-                let ledger = outbox.ledger();
-                prop_assert!(ledger.is_balanced(), "{:?}", ledger);
-                prop_assert!(outbox.bytes() <= 100);
+                prop_assert_eq!(budget.used(), boxes[0].bytes() + boxes[1].bytes());
             }
-            prop_assert!(outbox.end().is_balanced());
+            prop_assert!(boxes.iter().all(|outbox| outbox.end().is_balanced()));
+            prop_assert_eq!(budget.used(), 0);
         }
     }
 }

@@ -99,27 +99,28 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{close::Close, outbox::Outbox};
+    use crate::{hub::Hub, options::Options, origin::OriginPolicy};
 
-    fn connection(id: u64) -> Connection {
-        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-        Connection::new(ConnectionId(id), peer, Outbox::new(100, 1_000, Close::NORMAL))
+    fn hub() -> Arc<Hub> {
+        Hub::for_tests(Options::new(OriginPolicy::same_host()))
     }
 
     #[test]
     fn a_broadcast_reaches_the_members_but_one() {
-        let rooms = Rooms::new();
-        let members: Vec<_> = (0..3).map(connection).collect();
-        assert!(members.iter().all(|member| rooms.join("a", member)));
-        assert!(!rooms.join("a", &members[0]), "it is there already");
-        rooms.join("b", &members[0]);
+        let (hub, rooms) = (hub(), Rooms::new());
+        let members: Vec<_> = (0..3).map(|_| hub.connect_for_tests()).collect();
+        assert!(members.iter().all(|(member, _)| rooms.join("a", member)));
+        assert!(!rooms.join("a", &members[0].0), "it is there already");
+        rooms.join("b", &members[0].0);
         let frame = Frame::text("hello");
-        let reached = rooms.broadcast("a", &frame, Class::Durable, Some(members[1].id()));
+        let reached = rooms.broadcast("a", &frame, Class::Durable, Some(members[1].0.id()));
         assert_eq!(reached, 2);
-        let sent: Vec<u64> = members.iter().map(|member| member.ledger().enqueued).collect();
+        let sent: Vec<u64> = members.iter().map(|(member, _)| member.ledger().enqueued).collect();
         assert_eq!(sent, [1, 0, 1]);
         assert_eq!(rooms.broadcast("nowhere", &frame, Class::Durable, None), 0);
     }
@@ -127,33 +128,33 @@ mod tests {
     proptest! {
         #[test]
         fn rooms_equal_a_set_of_pairs_and_empty_ones_vanish(
-            steps in proptest::collection::vec((0..3_u8, 0..4_u64, 0..3_usize), 0..100),
+            steps in proptest::collection::vec((0..3_u8, 0..4_usize, 0..3_usize), 0..100),
         ) {
-            let names = ["a", "b", "c"];
-            let rooms = Rooms::new();
-            let mut model = std::collections::BTreeSet::new();
-            for (step, id, room) in steps {
-                let name = names[room];
+            let (hub, rooms, names) = (hub(), Rooms::new(), ["a", "b", "c"]);
+            let connections: Vec<_> = (0..4).map(|_| hub.connect_for_tests()).collect();
+            let mut model = BTreeSet::new();
+            for (step, who, room) in steps {
+                let (name, (connection, _)) = (names[room], &connections[who]);
                 match step {
-                    0 => prop_assert_eq!(rooms.join(name, &connection(id)), model.insert((name, id))),
-                    1 => prop_assert_eq!(
-                        rooms.leave(name, ConnectionId(id)),
-                        model.remove(&(name, id))
-                    ),
+                    0 => prop_assert_eq!(rooms.join(name, connection), model.insert((name, who))),
+                    1 => {
+                        let left = rooms.leave(name, connection.id());
+                        prop_assert_eq!(left, model.remove(&(name, who)));
+                    }
                     _ => {
-                        let mut left = rooms.leave_all(ConnectionId(id));
+                        let mut left = rooms.leave_all(connection.id());
                         left.sort();
-                        let gone: Vec<_> =
-                            model.iter().filter(|(_, who)| *who == id).map(|(n, _)| *n).collect();
+                        let gone = model.iter().filter(|(_, other)| *other == who);
+                        let gone: Vec<_> = gone.map(|(name, _)| *name).collect();
                         prop_assert_eq!(left, gone);
-                        model.retain(|(_, who)| *who != id);
+                        model.retain(|(_, other)| *other != who);
                     }
                 }
                 for name in names {
                     let count = model.iter().filter(|(room, _)| *room == name).count();
                     prop_assert_eq!(rooms.count(name), count);
                 }
-                let used: std::collections::BTreeSet<_> = model.iter().map(|(n, _)| n).collect();
+                let used: BTreeSet<_> = model.iter().map(|(name, _)| name).collect();
                 prop_assert_eq!(rooms.len(), used.len());
                 prop_assert_eq!(rooms.is_empty(), used.is_empty());
             }

@@ -2,6 +2,8 @@
 
 use infra_core::metric::{Counter, Declaration, Gauge, Label, LabelSet};
 
+use crate::connection::Ended;
+
 /// Why a message was not delivered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fate {
@@ -51,9 +53,34 @@ pub(crate) const CLOSED: Counter<Ending> =
     Counter::labelled("infra_ws_closed_total", "Connections that ended, by who ended them.");
 pub(crate) const RECEIVED: Counter =
     Counter::new("infra_ws_received_total", "Messages that were received.");
-pub(crate) const SENT: Counter = Counter::new("infra_ws_sent_total", "Messages that were sent.");
-pub(crate) const DROPPED: Counter<Fate> =
+pub(crate) const ENQUEUED: Counter =
+    Counter::new("infra_ws_enqueued_total", "Messages that were given to clients' queues.");
+pub(crate) const DELIVERED: Counter =
+    Counter::new("infra_ws_sent_total", "Messages that were written to sockets.");
+pub(crate) const UNDELIVERED: Counter<Fate> =
     Counter::labelled("infra_ws_undelivered_total", "Messages that were not delivered.");
+pub(crate) const SHED: Counter<Direction> = Counter::labelled(
+    "infra_ws_shed_total",
+    "Connections that were closed because the process held too much.",
+);
+
+/// Which budget was exceeded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Direction {
+    In,
+    Out,
+}
+
+impl Label for Direction {
+    const SET: LabelSet = LabelSet { name: "direction", values: &["in", "out"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +88,16 @@ pub(crate) enum Ending {
     Client,
     Server,
     Lost,
+}
+
+impl Ending {
+    pub(crate) const fn of(ended: &Ended) -> Self {
+        match ended {
+            Ended::Client(_) => Self::Client,
+            Ended::Lost => Self::Lost,
+            Ended::Server(_) => Self::Server,
+        }
+    }
 }
 
 impl Label for Ending {
@@ -81,6 +118,8 @@ pub const METRICS: &[Declaration] = &[
     REFUSED.declaration(),
     CLOSED.declaration(),
     RECEIVED.declaration(),
-    SENT.declaration(),
-    DROPPED.declaration(),
+    ENQUEUED.declaration(),
+    DELIVERED.declaration(),
+    UNDELIVERED.declaration(),
+    SHED.declaration(),
 ];

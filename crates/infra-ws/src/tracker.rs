@@ -4,13 +4,20 @@
 //! since a message's first byte, whatever control frames come in between; so the frames' headers
 //! (RFC 6455 section 5.2) are read along.
 
+/// The longest header: two bytes, eight of length, four of mask.
+const MAX_HEADER: usize = 14;
+
 /// Where in the frames the last byte was.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tracker {
-    /// The header's bytes so far.
-    header: Vec<u8>,
+    /// The header's bytes so far, and how many.
+    header: [u8; MAX_HEADER],
+    n_header: usize,
     /// Bytes of the frame's payload that are still to come.
     payload: u64,
+    /// Bytes of the message in finished fragments, and in the frame that was begun.
+    message: usize,
+    frame: usize,
     is_final: bool,
     is_control: bool,
     /// A data frame that was not final came, and the final one did not.
@@ -30,7 +37,11 @@ impl Tracker {
                 }
                 continue;
             }
-            self.header.push(*first);
+            // A whole header ends below, so there is room for the next byte.
+            if let Some(place) = self.header.get_mut(self.n_header) {
+                *place = *first;
+            }
+            self.n_header += 1;
             bytes = rest;
             if let Some(payload) = self.complete_header() {
                 self.begin_frame(payload);
@@ -40,12 +51,17 @@ impl Tracker {
 
     /// Returns whether a message, or a frame of any kind, was begun and not finished.
     pub(crate) const fn is_unfinished(&self) -> bool {
-        self.is_fragmented || 0 < self.payload || !self.header.is_empty()
+        self.is_fragmented || 0 < self.payload || 0 < self.n_header
+    }
+
+    /// Returns how many bytes the library holds, or has set aside, for an unfinished message.
+    pub(crate) const fn held(&self) -> usize {
+        self.message.saturating_add(self.frame)
     }
 
     /// Returns the payload's length once the header is whole.
     fn complete_header(&self) -> Option<u64> {
-        let (_, rest) = self.header.split_first()?;
+        let (_, rest) = self.header.get(..self.n_header)?.split_first()?;
         let (second, rest) = rest.split_first()?;
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
         let n_length = match second & 0x7f {
@@ -62,19 +78,22 @@ impl Tracker {
     }
 
     fn begin_frame(&mut self, payload: u64) {
-        let first = self.header.first().copied().unwrap_or_default();
+        let [first, ..] = self.header;
         self.is_final = first & 0x80 != 0;
         self.is_control = first & 0x08 != 0;
-        self.header.clear();
+        self.n_header = 0;
         self.payload = payload;
+        self.frame = usize::try_from(payload).unwrap_or(usize::MAX);
         if payload == 0 {
             self.end_frame();
         }
     }
 
     fn end_frame(&mut self) {
+        let frame = std::mem::take(&mut self.frame);
         if !self.is_control {
             self.is_fragmented = !self.is_final;
+            self.message = if self.is_final { 0 } else { self.message.saturating_add(frame) };
         }
     }
 }
@@ -117,6 +136,7 @@ mod tests {
         ) {
             let mut tracker = Tracker::default();
             let mut is_fragmented = false;
+            let mut message = 0;
             for (is_control, is_final, length) in frames {
                 let (opcode, length) = if is_control { (9, length.min(125)) } else { (1, length) };
                 let bytes = frame(is_control || is_final, opcode, length);
@@ -129,10 +149,14 @@ mod tests {
                         break;
                     }
                     prop_assert!(tracker.is_unfinished());
+                    let begun = if bytes.len() - rest.len() < bytes.len() - length { 0 } else { length };
+                    prop_assert_eq!(tracker.held(), message + begun);
                 }
                 if !is_control {
                     is_fragmented = !is_final;
+                    message = if is_final { 0 } else { message + length };
                 }
+                prop_assert_eq!(tracker.held(), message);
                 prop_assert_eq!(tracker.is_unfinished(), is_fragmented);
             }
         }
@@ -141,7 +165,7 @@ mod tests {
         fn any_bytes_are_followed_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut tracker = Tracker::default();
             tracker.feed(&bytes);
-            prop_assert!(tracker.header.len() < 14);
+            prop_assert!(tracker.n_header < MAX_HEADER);
         }
     }
 }

@@ -2,17 +2,20 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
+    admission::Seat,
     app::App,
-    connection::Connection,
-    driver,
+    close::Close,
+    driver::Driver,
+    facts::Facts,
     hub::Hub,
     metered::Pulse,
-    outbox::Outbox,
+    options::Options,
     telemetry::{REFUSED, Refusal},
 };
 
@@ -56,28 +59,60 @@ pub fn upgrade<B, A: App>(
     request: &mut Request<B>,
     peer: SocketAddr,
 ) -> Result<Response<()>, Refused> {
-    let (accept, protocol) = check(hub, request, peer)?;
-    let Some(seat) = hub.admission.admit(peer.ip()) else {
+    let facts = Facts::of_request(&hub.options, request, peer);
+    let (accept, facts) = check(hub, request, facts)?;
+    let Some(seat) = hub.admission.admit(facts.address()) else {
         REFUSED.add_for(Refusal::Limit, 1);
         let mut refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many connections");
         refused.header = Some((header::RETRY_AFTER, HeaderValue::from_static("5")));
         return Err(refused);
     };
+    Ok(begin(hub, app, request, (accept, facts), seat))
+}
+
+/// As [`upgrade`], for a client that holds its seat already.
+pub(crate) fn upgrade_seated<B, A: App>(
+    hub: &Arc<Hub>,
+    app: &Arc<A>,
+    request: &mut Request<B>,
+    peer: SocketAddr,
+    seat: Seat,
+) -> Result<Response<()>, Refused> {
+    let facts = Facts::of_request(&hub.options, request, peer);
+    let accepted = check(hub, request, facts)?;
+    Ok(begin(hub, app, request, accepted, seat))
+}
+
+/// Spawns the connection, which begins once the response is written.
+fn begin<B, A: App>(
+    hub: &Arc<Hub>,
+    app: &Arc<A>,
+    request: &mut Request<B>,
+    (accept, facts): Accepted,
+    seat: Seat,
+) -> Response<()> {
+    let protocol = facts.protocol();
     let upgraded = hyper::upgrade::on(request);
     let (hub_of_task, app) = (Arc::clone(hub), Arc::clone(app));
     hub.shutdown.spawn(async move {
         let hub = hub_of_task;
-        let _seat = seat;
         let Ok(Ok(socket)) = tokio::time::timeout(hub.options.handshake, upgraded).await else {
             return;
         };
-        let options = Arc::clone(&hub.options);
-        let outbox =
-            Outbox::new(options.outbox_messages, options.outbox_bytes, options.codes.slow.clone());
-        let connection = Connection::new(hub.next_id(), peer, outbox);
-        let _listed = hub.list(&connection);
-        let pulse = Pulse::new(Arc::clone(&hub.clock));
-        driver::run(TokioIo::new(socket), connection, app, options, pulse).await;
+        // Declared first, so dropped last: the seat is free once the connection is not listed.
+        let seat = seat;
+        let (connection, _listed) = hub.begin(facts, &seat);
+        if hub.is_draining() {
+            connection.close(Close::RESTART);
+        }
+        let driver = Driver {
+            connection,
+            app,
+            options: Arc::clone(&hub.options),
+            pulse: Arc::new(Pulse::new(Arc::clone(&hub.clock))),
+            stop: hub.shutdown.stop(),
+        };
+        driver.run(TokioIo::new(socket)).await;
     });
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -88,13 +123,13 @@ pub fn upgrade<B, A: App>(
     if let Some(protocol) = protocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
-    Ok(response)
+    response
 }
 
-/// What an accepted handshake answers with: the accept key and the subprotocol.
-type Accepted = (HeaderValue, Option<&'static str>);
+/// What came of an accepted handshake: the accept key, and what is known of the client.
+type Accepted = (HeaderValue, Facts);
 
-fn check<B>(hub: &Hub, request: &Request<B>, peer: SocketAddr) -> Result<Accepted, Refused> {
+fn check<B>(hub: &Hub, request: &Request<B>, facts: Facts) -> Result<Accepted, Refused> {
     let refuse = |reason, refused| {
         REFUSED.add_for(reason, 1);
         Err(refused)
@@ -115,12 +150,12 @@ fn check<B>(hub: &Hub, request: &Request<B>, peer: SocketAddr) -> Result<Accepte
     let origin = if has_odd_origin { Some("") } else { text(header::ORIGIN) };
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = text(header::HOST).or(authority);
-    if let Err(refused) = hub.options.origin.judge(origin, host, peer.ip()) {
+    if let Err(refused) = hub.options.origin.judge(origin, host, facts.address()) {
         let refused = Refused::new(StatusCode::FORBIDDEN, refused.to_string());
         return refuse(Refusal::Origin, refused);
     }
-    match subprotocol(headers, &hub.options.protocols) {
-        Ok(protocol) => Ok((accept, protocol)),
+    match subprotocol(headers, &hub.options) {
+        Ok(protocol) => Ok((accept, Facts { protocol, ..facts })),
         Err(refused) => refuse(Refusal::Malformed, refused),
     }
 }
@@ -149,11 +184,13 @@ fn handshake<B>(request: &Request<B>) -> Result<HeaderValue, Refused> {
             ..Refused::new(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is needed")
         });
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
-    // 16 bytes in base64 are 24 characters with two of padding.
-    let Some(key) = key.filter(|key| key.len() == 24 && key.ends_with(b"==")) else {
-        return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64"));
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).into_iter();
+    let is_key =
+        |key: &&HeaderValue| STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16);
+    let (Some(key), None) = (keys.next().filter(is_key), keys.next()) else {
+        return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64, given once"));
     };
+    let key = key.as_bytes();
     HeaderValue::from_str(&derive_accept_key(key)).map_err(|_| bad("Sec-WebSocket-Key"))
 }
 
@@ -163,15 +200,16 @@ fn has_token(headers: &HeaderMap, name: &header::HeaderName, wanted: &str) -> bo
 }
 
 /// Picks the first offered subprotocol that is spoken here.
-fn subprotocol(
-    headers: &HeaderMap,
-    spoken: &[&'static str],
-) -> Result<Option<&'static str>, Refused> {
+fn subprotocol(headers: &HeaderMap, options: &Options) -> Result<Option<&'static str>, Refused> {
+    let spoken = &options.protocols;
+    let is_token =
+        |offer: &str| options.token_prefix.is_some_and(|prefix| offer.starts_with(prefix));
     let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     let offers: Vec<&str> = offers
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
+        .filter(|offer| !is_token(offer))
         .collect();
     let chosen = offers.iter().find_map(|offer| spoken.iter().find(|name| *name == offer));
     if chosen.is_none() && !offers.is_empty() && !spoken.is_empty() {
