@@ -43,6 +43,23 @@ impl TraceContext {
         Self { span: random.next_u64().max(1), ..self }
     }
 
+    /// Puts a context together from its parts, as a store keeps them.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::error::ErrorKind::Invalid) if an id is zero.
+    pub fn from_parts(trace: u128, span: u64, flags: u8) -> Result<Self> {
+        if trace == 0 || span == 0 {
+            return Err(Error::invalid("read trace context", "an id is zero"));
+        }
+        Ok(Self { trace, span, flags })
+    }
+
+    /// Returns the flags.
+    pub const fn flags(self) -> u8 {
+        self.flags
+    }
+
     /// Returns the trace's id.
     pub const fn trace_id(self) -> u128 {
         self.trace
@@ -122,6 +139,15 @@ mod tests {
     use super::*;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+
+    #[test]
+    fn a_context_is_put_together_from_its_parts() {
+        let context = TraceContext::root(&Random::seeded(1), true);
+        let parts = (context.trace_id(), context.span_id(), context.flags());
+        assert_eq!(TraceContext::from_parts(parts.0, parts.1, parts.2).unwrap(), context);
+        assert!(TraceContext::from_parts(0, 1, 0).is_err());
+        assert!(TraceContext::from_parts(1, 0, 0).is_err());
+    }
 
     #[test]
     fn malformed_headers_are_refused() {
