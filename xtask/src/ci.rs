@@ -1,0 +1,158 @@
+//! Everything that must hold before a change lands.
+
+use std::time::Duration;
+
+use crate::{
+    args::{self, Asked},
+    behaviours, coverage, layers, services, shell,
+    tools::DENY,
+};
+
+const HELP: &str = "\
+Usage: cargo xtask ci [--only STEPS] [--skip STEPS]
+
+Steps: fmt, clippy, layers, tests, doctests, coverage, behaviours, docs, deny, simulate.
+STEPS are names divided by commas. The tests run once, instrumented, with real servers.";
+
+/// A step and what it does.
+type Step = (&'static str, fn() -> Result<(), String>);
+
+const STEPS: [Step; 10] = [
+    ("fmt", fmt),
+    ("layers", || layers::run(&[])),
+    ("clippy", clippy),
+    ("tests", tests),
+    ("doctests", doctests),
+    ("coverage", coverage::report),
+    ("behaviours", || behaviours::run(&[])),
+    ("docs", docs),
+    ("deny", deny),
+    ("simulate", simulate),
+];
+
+pub(crate) fn run(words: &[String]) -> Result<(), String> {
+    let found = match args::parse(words, &[], &["only", "skip"])? {
+        Asked::Help => {
+            println!("{HELP}");
+            return Ok(());
+        }
+        Asked::Run(found) => found,
+    };
+    let steps = choose(args::value(&found, "only"), args::value(&found, "skip"))?;
+    let mut times = Vec::new();
+    for (name, step) in steps {
+        println!("\n== {name}");
+        let (took, result) = timed(step);
+        println!("== {name}: {:.0} s", took.as_secs_f64());
+        times.push((name, took));
+        result.map_err(|error| format!("ci: {name}: {error}"))?;
+    }
+    summarize(&times);
+    Ok(())
+}
+
+fn choose(only: Option<&str>, skip: Option<&str>) -> Result<Vec<Step>, String> {
+    let read = |list: Option<&str>| -> Result<Vec<String>, String> {
+        let names: Vec<String> =
+            list.into_iter().flat_map(|list| list.split(',')).map(ToOwned::to_owned).collect();
+        let is_unknown = |name: &&String| !STEPS.iter().any(|(step, _)| step == name);
+        match names.iter().find(is_unknown) {
+            Some(unknown) => Err(format!("there is no step `{unknown}`\n\n{HELP}")),
+            None => Ok(names),
+        }
+    };
+    let (only, skip) = (read(only)?, read(skip)?);
+    let is_chosen = |(name, _): &Step| {
+        let is = |list: &[String]| list.iter().any(|chosen| chosen == name);
+        (only.is_empty() || is(&only)) && !is(&skip)
+    };
+    Ok(STEPS.into_iter().filter(is_chosen).collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command tells how long its steps took")]
+fn timed(step: fn() -> Result<(), String>) -> (Duration, Result<(), String>) {
+    let begun = std::time::Instant::now();
+    let result = step();
+    (begun.elapsed(), result)
+}
+
+fn summarize(times: &[(&str, Duration)]) {
+    println!();
+    for (name, took) in times {
+        println!("{name:<12} {:>6.0} s", took.as_secs_f64());
+    }
+    let all: Duration = times.iter().map(|(_, took)| *took).sum();
+    println!("{:<12} {:>6.0} s", "ci", all.as_secs_f64());
+    if let Ok(results) = behaviours::last_run() {
+        let failed = results.values().filter(|passed| !**passed).count();
+        println!("{} passed, {failed} failed", results.len() - failed);
+    }
+}
+
+fn fmt() -> Result<(), String> {
+    shell::run(&mut shell::command("cargo", &["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result<(), String> {
+    let args = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--locked",
+        "--",
+        "-Dwarnings",
+    ];
+    shell::run(shell::command("cargo", &args).env("CARGO_INCREMENTAL", "0"))
+}
+
+fn tests() -> Result<(), String> {
+    let servers = services::start()?;
+    coverage::test(&servers.environment())
+}
+
+fn doctests() -> Result<(), String> {
+    let args = ["test", "--doc", "--workspace", "--all-features", "--locked"];
+    shell::run(&mut coverage::instrumented("cargo", &args)?)
+}
+
+fn docs() -> Result<(), String> {
+    let args = ["doc", "--workspace", "--no-deps", "--all-features", "--locked"];
+    let mut command = shell::command("cargo", &args);
+    shell::run(command.env("RUSTDOCFLAGS", "-D warnings").env("CARGO_INCREMENTAL", "0"))
+}
+
+fn deny() -> Result<(), String> {
+    DENY.need()?;
+    let args = ["deny", "--all-features", "--locked", "check", "bans", "licenses", "sources"];
+    shell::run(&mut shell::command("cargo", &args))
+}
+
+/// Plays games with the instrumented program twice; the digests must be equal.
+fn simulate() -> Result<(), String> {
+    let play = || {
+        let args = ["run", "-q", "-p", "game-server", "--locked", "--all-features", "--"];
+        let mut command = coverage::instrumented("cargo", &args)?;
+        command.args(["simulate", "--games", "50", "--seed", "7"]);
+        shell::read(&mut command)
+    };
+    let (once, again) = (play()?, play()?);
+    println!("{once}");
+    if once == again { Ok(()) } else { Err(format!("the same seed played otherwise:\n{again}")) }
+}
+
+#[cfg(test)]
+mod tests_of_choice {
+    use super::*;
+
+    fn names(only: Option<&str>, skip: Option<&str>) -> Vec<&'static str> {
+        choose(only, skip).unwrap().into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn steps_are_chosen_by_name() {
+        assert_eq!(names(Some("fmt,layers"), None), ["fmt", "layers"]);
+        assert_eq!(names(None, Some("tests")).len(), STEPS.len() - 1);
+        assert!(choose(Some("fast"), None).unwrap_err().contains("`fast`"));
+    }
+}

@@ -1,0 +1,279 @@
+//! Real servers for tests: one of each, on free ports, in folders of their own, ended by pid.
+
+use std::{
+    fs,
+    io::Read,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    args::{self, Asked},
+    shell, tools,
+};
+
+const HELP: &str = "\
+Usage: cargo xtask services up|down|status
+
+Starts PostgreSQL, Redis and NATS on free ports, prints their URLs as environment variables, and
+stops them again. What is missing is installed on Debian and Ubuntu as root; elsewhere the exact
+command is named.";
+
+/// Where PostgreSQL's programs are on Debian.
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+
+/// A server that was started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Service {
+    variable: String,
+    url: String,
+    pid: u32,
+    port: u16,
+}
+
+/// The servers of a run; those that belong to it end with it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    services: Vec<Service>,
+    children: Vec<Child>,
+    folder: PathBuf,
+}
+
+impl Running {
+    /// Returns the variables that tell tests where the servers are.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.services.iter().map(|s| (s.variable.clone(), s.url.clone())).collect()
+    }
+
+    /// Lets the servers live on.
+    fn keep(mut self) {
+        self.children.clear();
+        self.folder = PathBuf::new();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // A server that is gone already cannot be killed, which is fine.
+            let _killed = child.kill().is_ok() && child.wait().is_ok();
+        }
+        if !self.folder.as_os_str().is_empty() {
+            let _removed = fs::remove_dir_all(&self.folder).is_ok();
+        }
+    }
+}
+
+pub(crate) fn run(words: &[String]) -> Result<(), String> {
+    let found = match args::parse(words, &[""], &[])? {
+        Asked::Help => {
+            println!("{HELP}");
+            return Ok(());
+        }
+        Asked::Run(found) => found,
+    };
+    match found.first().map(|(word, _)| word.as_str()) {
+        Some("up") => up(),
+        Some("down") => down(),
+        Some("status") => {
+            status();
+            Ok(())
+        }
+        _ => Err(format!("one of up, down, status is needed\n\n{HELP}")),
+    }
+}
+
+fn state() -> PathBuf {
+    shell::target().join("services.json")
+}
+
+fn known() -> Vec<Service> {
+    let text = fs::read_to_string(state()).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn up() -> Result<(), String> {
+    if known().iter().any(is_alive) {
+        status();
+        return Ok(());
+    }
+    let running = start()?;
+    let text = serde_json::to_string_pretty(&running.services).map_err(|e| e.to_string())?;
+    fs::write(state(), text).map_err(|error| error.to_string())?;
+    for (name, url) in running.environment() {
+        println!("export {name}={url}");
+    }
+    running.keep();
+    Ok(())
+}
+
+fn down() -> Result<(), String> {
+    for service in known().iter().filter(|service| is_alive(service)) {
+        shell::run(Command::new("kill").arg(service.pid.to_string()))?;
+        println!("stopped {} ({})", service.variable, service.pid);
+    }
+    if state().exists() {
+        fs::remove_file(state()).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn status() {
+    for service in known() {
+        let condition = if is_alive(&service) { "up" } else { "down" };
+        println!("{condition:<5} {}={} (pid {})", service.variable, service.url, service.pid);
+    }
+}
+
+/// A process counts as alive only if it is the one that was started: its port still answers.
+fn is_alive(service: &Service) -> bool {
+    Path::new("/proc").join(service.pid.to_string()).exists()
+        && TcpStream::connect(("127.0.0.1", service.port)).is_ok()
+}
+
+/// Starts one of each server and waits until they answer.
+pub(crate) fn start() -> Result<Running, String> {
+    install()?;
+    let folder = std::env::temp_dir().join(format!("infra-services-{}", std::process::id()));
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut running = Running { services: Vec::new(), children: Vec::new(), folder };
+    let redis = redis(&running.folder)?;
+    running.add("INFRA_TEST_REDIS_URL", redis, |port| format!("redis://127.0.0.1:{port}"))?;
+    let nats = nats(&running.folder)?;
+    running.add("INFRA_TEST_NATS_URL", nats, |port| format!("nats://127.0.0.1:{port}"))?;
+    let postgres = postgres(&running.folder)?;
+    running.add("INFRA_TEST_POSTGRES_URL", postgres, |port| {
+        format!("postgres://postgres@127.0.0.1:{port}/postgres")
+    })?;
+    Ok(running)
+}
+
+impl Running {
+    fn add(
+        &mut self,
+        variable: &str,
+        (mut child, port): (Child, u16),
+        url: impl FnOnce(u16) -> String,
+    ) -> Result<(), String> {
+        let answers = answers(port, &mut child);
+        let (variable, url, pid) = (variable.to_owned(), url(port), child.id());
+        self.children.push(child);
+        answers.map_err(|error| format!("{variable}: {error}"))?;
+        self.services.push(Service { variable, url, pid, port });
+        Ok(())
+    }
+}
+
+/// Waits until a port is open, or the server has ended.
+fn answers(port: u16, child: &mut Child) -> Result<(), String> {
+    for _ in 0..600 {
+        if TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return Ok(());
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            let mut said = String::new();
+            if let Some(mut stderr) = child.stderr.take() {
+                let _read = stderr.read_to_string(&mut said).is_ok();
+            }
+            return Err(format!("it ended with {status}: {said}"));
+        }
+        pause();
+    }
+    Err("it does not answer".to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command waits for a process of the system")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
+fn install() -> Result<(), String> {
+    let missing: Vec<&str> = [
+        ("redis-server", shell::exists("redis-server")),
+        ("nats-server", shell::exists("nats-server")),
+        ("postgresql", Path::new(POSTGRES).join("postgres").exists()),
+        ("chromium", shell::exists("chromium")),
+        ("chromium-driver", shell::exists("chromedriver")),
+    ]
+    .into_iter()
+    .filter(|(_, is_there)| !is_there)
+    .map(|(package, _)| package)
+    .collect();
+    if missing.is_empty() { Ok(()) } else { tools::need_debian(&missing) }
+}
+
+/// Finds a port that nobody uses now.
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+fn spawn(command: &mut Command) -> Result<Child, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))
+}
+
+fn redis(folder: &Path) -> Result<(Child, u16), String> {
+    let port = free_port()?;
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.arg(folder).args(["--port", &port.to_string()]);
+    Ok((spawn(&mut command)?, port))
+}
+
+fn nats(folder: &Path) -> Result<(Child, u16), String> {
+    let port = free_port()?;
+    let mut command = Command::new("nats-server");
+    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]);
+    command.arg(folder.join("nats"));
+    Ok((spawn(&mut command)?, port))
+}
+
+/// PostgreSQL refuses to run as root; its own user is used then.
+fn postgres(folder: &Path) -> Result<(Child, u16), String> {
+    let port = free_port()?;
+    let data = folder.join("postgres");
+    fs::create_dir_all(&data).map_err(|error| error.to_string())?;
+    let id = shell::read(Command::new("id").arg("-u"))?;
+    let as_user = |program: &str| {
+        let program = Path::new(POSTGRES).join(program);
+        if id.trim() == "0" {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        }
+    };
+    if id.trim() == "0" {
+        shell::run(Command::new("chown").arg("postgres:postgres").arg(&data))?;
+    }
+    let mut initdb = as_user("initdb");
+    initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8"]);
+    shell::run(initdb.arg("--no-instructions").current_dir(&data).stdout(Stdio::null()))?;
+    let mut server = as_user("postgres");
+    server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]);
+    Ok((spawn(server.arg(&data).current_dir(&data))?, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_servers_start_on_free_ports_and_end_with_their_run() {
+        let running = start().unwrap();
+        let ports: Vec<u16> = running.services.iter().map(|service| service.port).collect();
+        let services = running.services.clone();
+        assert_eq!(ports.len(), 3);
+        assert!(services.iter().all(is_alive));
+        let names: Vec<_> = running.environment().into_iter().map(|(name, _)| name).collect();
+        let wanted = ["INFRA_TEST_REDIS_URL", "INFRA_TEST_NATS_URL", "INFRA_TEST_POSTGRES_URL"];
+        assert_eq!(names, wanted);
+        drop(running);
+        assert!(services.iter().all(|service| !is_alive(service)));
+    }
+}

@@ -1,0 +1,90 @@
+//! The tools that the commands need, and how they are installed.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::shell;
+
+/// A tool of cargo's with its pinned version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// Runs tests.
+pub(crate) const NEXTEST: Tool = Tool { name: "cargo-nextest", version: "0.9.143" };
+/// Measures coverage.
+pub(crate) const LLVM_COV: Tool = Tool { name: "cargo-llvm-cov", version: "0.9.1" };
+/// Judges licences and sources.
+pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
+
+impl Tool {
+    /// Installs the tool if it is not there in any version.
+    pub(crate) fn need(self) -> Result<(), String> {
+        if shell::exists(self.name) {
+            return Ok(());
+        }
+        println!("installing {} {}", self.name, self.version);
+        let args = ["install", "--locked", "--version", self.version, self.name];
+        shell::run(shell::command("cargo", &args).env_remove("CARGO_TARGET_DIR"))
+    }
+}
+
+/// Installs Debian packages if one of their programs is missing.
+///
+/// Where that cannot be done, the error names the exact command.
+pub(crate) fn need_debian(packages: &[&str]) -> Result<(), String> {
+    let command = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    let is_root = shell::read(&mut Command::new("id").tap(|id| id.arg("-u")));
+    if !shell::exists("apt-get") || is_root.as_deref().map(str::trim) != Ok("0") {
+        return Err(format!("something is missing; install it as root with `{command}`"));
+    }
+    let mut update = Command::new("apt-get");
+    shell::run(update.args(["update", "-qq"]))?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+    // Servers that a package would start are not wanted: tests start their own.
+    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    shell::run(&mut install)
+}
+
+trait Tap: Sized {
+    fn tap(self, change: impl FnOnce(&mut Self) -> &mut Self) -> Self;
+}
+
+impl Tap for Command {
+    fn tap(mut self, change: impl FnOnce(&mut Self) -> &mut Self) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+/// The two programs that read coverage data; they must match rustc's LLVM.
+#[derive(Debug)]
+pub(crate) struct Llvm {
+    pub(crate) cov: PathBuf,
+    pub(crate) profdata: PathBuf,
+}
+
+/// Finds LLVM's tools: those of rustup, or the system's of the same major version.
+pub(crate) fn llvm() -> Result<Llvm, String> {
+    let sysroot = shell::read(&mut shell::command("rustc", &["--print", "sysroot"]))?;
+    let version = shell::read(&mut shell::command("rustc", &["-vV"]))?;
+    let line = |name: &str| {
+        let found = version.lines().find_map(|line| line.strip_prefix(name));
+        found.map(str::trim).unwrap_or_default().to_owned()
+    };
+    let host = line("host:");
+    let major = line("LLVM version:").split('.').next().unwrap_or_default().to_owned();
+    let rustup = PathBuf::from(sysroot.trim()).join("lib/rustlib").join(host).join("bin");
+    let system = PathBuf::from(format!("/usr/lib/llvm-{major}/bin"));
+    let within = |folder: &PathBuf| {
+        let llvm = Llvm { cov: folder.join("llvm-cov"), profdata: folder.join("llvm-profdata") };
+        (llvm.cov.exists() && llvm.profdata.exists()).then_some(llvm)
+    };
+    if let Some(found) = within(&rustup).or_else(|| within(&system)) {
+        return Ok(found);
+    }
+    need_debian(&[&format!("llvm-{major}")])?;
+    within(&system).ok_or_else(|| format!("llvm-{major} has no llvm-cov in {}", system.display()))
+}
