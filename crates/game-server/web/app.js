@@ -17,6 +17,8 @@ const GESTURE_MS = 3_000;
 const known = { rooms: null, room: null, selected: new Set() };
 /** What shall happen on entering the next room: start at once, against bots. */
 const wish = { isQuick: false, name: null };
+/** Whether the player has asked to leave, so that the end of the table is no news. */
+let isLeaving = false;
 let noticeTimer = null;
 
 const client = new Client({
@@ -74,6 +76,7 @@ const HEAR = {
     }
   },
   refused({ request, code, message, retry_after_ms }) {
+    if (request === "leave_room") isLeaving = false;
     const lobby = {
       create_room: "name",
       join_room: code === "name_taken" ? "name" : "code",
@@ -104,8 +107,10 @@ const HEAR = {
     }, GESTURE_MS);
   },
   left({ reason }) {
+    if (known.room === null) return;
     goTo(null);
-    if (reason === "room_gone") tell("The table was closed.");
+    if (reason === "room_gone" && !isLeaving) tell("The table was closed.");
+    isLeaving = false;
     client.request({ type: "list_rooms" });
     if (wish.name !== null) create(wish.name, true);
   },
@@ -146,6 +151,7 @@ function create(name, isQuick) {
 }
 
 function leave() {
+  isLeaving = true;
   client.act({ type: "leave_room" });
 }
 

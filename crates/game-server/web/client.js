@@ -154,6 +154,7 @@ export class Client {
       session: this.#session,
       hasState: (has) => (this.#hasState = has),
       comeBackIn: (pause) => (this.#comeBackIn = pause),
+      lost: (reason) => this.#lost({ code: 0, reason }),
       answered: (action) => this.#answered(action),
       retryLater: (pause) => {
         clearTimeout(this.#resend);
@@ -263,6 +264,11 @@ const RECEIVE = {
     client.answered(action);
   },
   refused(client, { request, action, retry_after_ms }) {
+    if (request === "hello") {
+      client.comeBackIn(retry_after_ms);
+      client.lost("not resumed yet");
+      return;
+    }
     const isRoomGone = request === "spectate" && retry_after_ms === null;
     if (isRoomGone) forgetRoom(client.session);
     if (action === null) return;
