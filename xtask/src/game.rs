@@ -2,13 +2,12 @@
 
 use crate::shell;
 
-/// Builds an example of game-server in release mode and runs it with the words given.
-pub(crate) fn run(example: &str, words: &[String]) -> Result<(), String> {
+/// Builds game-server and its example `drive` in release mode and runs a program of that.
+pub(crate) fn run(program: &str, words: &[String]) -> Result<(), String> {
     let build = ["build", "--release", "--locked", "-p", "game-server", "--bins", "--examples"];
     shell::run(&mut shell::command("cargo", &build))?;
     let folder = shell::target().join("release");
-    let program = folder.join("examples").join(example);
-    let mut command = shell::command(program, &[]);
+    let mut command = shell::command(folder.join("examples/drive"), &[program]);
     command.args(words).env("GAME_SERVER_BIN", folder.join("game-server"));
     shell::run(&mut command)
 }

@@ -13,10 +13,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     pub(crate) const fn of(answer: &ServerMessage) -> Self {
-        match answer {
-            ServerMessage::Ack(_) => Self::Done,
-            _ => Self::Refused,
-        }
+        if matches!(answer, ServerMessage::Ack(_)) { Self::Done } else { Self::Refused }
     }
 }
 

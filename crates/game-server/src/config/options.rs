@@ -55,13 +55,13 @@ pub struct Options {
     /// The folder of everything that is kept [default: ./data].
     #[arg(long, env = "GAME_SERVER_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Where events are kept: `file:FOLDER` or `memory:` [default: file:DATA/events].
+    /// Where events are kept: `file:FOLDER` or `memory:` [default: `file:DATA/events`].
     #[arg(long, env = "GAME_SERVER_EVENTS", value_name = "URL")]
     pub events: Option<String>,
-    /// Where documents are kept: `file:FOLDER` or `memory:` [default: file:DATA/documents].
+    /// Where documents are kept: `file:FOLDER` or `memory:` [default: `file:DATA/documents`].
     #[arg(long, env = "GAME_SERVER_DOCUMENTS", value_name = "URL")]
     pub documents: Option<String>,
-    /// Where finished games are archived: `file:FOLDER` or `memory:` [default: file:DATA/archive].
+    /// Where finished games are archived: `file:FOLDER` or `memory:` [default: `file:DATA/archive`].
     #[arg(long, env = "GAME_SERVER_ARCHIVE", value_name = "URL")]
     pub archive: Option<String>,
     /// How parts of the server tell each other what happened: `memory:` [default: memory:].

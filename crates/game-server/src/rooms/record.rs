@@ -18,7 +18,7 @@ use crate::{
 pub(crate) const STREAM_PREFIX: &str = "room-";
 
 /// Returns the stream of a room.
-pub(super) fn stream_of(room: &RoomCode) -> Result<StreamName> {
+pub(super) fn stream_of(room: RoomCode) -> Result<StreamName> {
     StreamName::new(format!("{STREAM_PREFIX}{room}"))
 }
 

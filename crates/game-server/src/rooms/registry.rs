@@ -16,7 +16,7 @@ use super::{
 use crate::protocol::RoomCode;
 
 /// How the rooms are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The most rooms in memory.
     pub rooms: usize,
@@ -90,7 +90,7 @@ impl Registry {
         for _ in 0..ATTEMPTS {
             let number = self.tools.random.below(u64::from(RoomCode::COUNT));
             let code = RoomCode::from_number(u32::try_from(number).unwrap_or_default());
-            let is_known = self.tools.events.stream_info(&stream_of(&code)?).await?.is_some();
+            let is_known = self.tools.events.stream_info(&stream_of(code)?).await?.is_some();
             if !is_known && !self.rooms.lock().contains_key(&code) {
                 return Ok(code);
             }
@@ -111,7 +111,7 @@ impl Registry {
         if let Some(handle) = self.in_memory(code) {
             return Ok(Some(handle));
         }
-        if self.tools.events.stream_info(&stream_of(&code)?).await?.is_none() {
+        if self.tools.events.stream_info(&stream_of(code)?).await?.is_none() {
             return Ok(None);
         }
         self.open(code).await.map(Some)

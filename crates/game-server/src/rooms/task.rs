@@ -206,7 +206,7 @@ impl RoomTask {
     ) -> Result<Self> {
         Ok(Self {
             tools,
-            stream: stream_of(&code)?,
+            stream: stream_of(code)?,
             code,
             room: Room::default(),
             version: Version::ZERO,
@@ -391,8 +391,8 @@ impl RoomTask {
                 }
             }
         };
-        let lost = || Error::new(ErrorKind::Internal, "enter room");
-        let state = self.room.view(viewer).ok_or_else(lost)?;
+        let absent = || Error::new(ErrorKind::Internal, "enter room");
+        let state = self.room.view(viewer).ok_or_else(absent)?;
         let joined = Joined { room: self.code, epoch, why, state, token };
         connection.send(frame_of(&ServerMessage::Joined(Box::new(joined))), Class::Durable);
         Ok(())

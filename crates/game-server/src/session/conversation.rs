@@ -212,8 +212,10 @@ impl Game {
         };
         RESUMED.add(1);
         self.welcome(session, bearer.player);
+        let connection = session.connection.clone();
         let purpose = Purpose::Return { from: resume.from };
-        let entered = self.go(session, bearer.player, bearer.room, purpose, Some(token)).await;
+        let enter = Enter { connection, player: bearer.player, purpose, token: Some(token) };
+        let entered = self.go(session, bearer.room, enter).await;
         if let Err(refused) = entered {
             match refused.code {
                 Code::Game(Refusal::NotInRoom) => session.not_resumed(NotResumedReason::NotInRoom),
@@ -257,31 +259,27 @@ impl Game {
                 Some(self.credentials.issue(player, room).await.map_err(|error| setback(&error))?)
             }
         };
-        self.go(session, player, room, purpose, token).await
+        let connection = session.connection.clone();
+        self.go(session, room, Enter { connection, player, purpose, token }).await
     }
 
     /// Sends a connection into a room and waits until it is there.
-    async fn go(
-        &self,
-        session: &mut Session,
-        player: PlayerId,
-        room: RoomCode,
-        purpose: Purpose,
-        token: Option<Token>,
-    ) -> Result<(), Refused> {
+    async fn go(&self, session: &mut Session, room: RoomCode, enter: Enter) -> Result<(), Refused> {
+        let token = enter.token.clone();
         let place = if token.is_some() { Place::Seated(room) } else { Place::Watching(room) };
-        let is_new = matches!(purpose, Purpose::Create { .. });
-        let connection = session.connection.clone();
-        let enter = Enter { connection, player, purpose, token: token.clone() };
+        let is_new = matches!(enter.purpose, Purpose::Create { .. });
         let (reply, answer) = oneshot::channel();
         let mail = Mail::Enter(Box::new(enter), reply);
         let sent = if is_new {
             let handle = self.registry.open(room).await.map_err(|error| setback(&error))?;
             handle.send(mail).await.map_err(|_| refused(Setback::Overloaded))
         } else {
-            self.registry.send(room, mail).await.map_err(|error| match error.kind() {
-                ErrorKind::NotFound => refused(Refusal::NoSuchRoom),
-                _ => setback(&error),
+            self.registry.send(room, mail).await.map_err(|error| {
+                if matches!(error.kind(), ErrorKind::NotFound) {
+                    refused(Refusal::NoSuchRoom)
+                } else {
+                    setback(&error)
+                }
             })
         };
         sent?;
@@ -476,10 +474,8 @@ fn refused(code: impl Into<Code>) -> Refused {
 /// Says what a failed port means to a client.
 fn setback(error: &infra_core::Error) -> Refused {
     tracing::warn!(error = error as &dyn std::error::Error, "request not served");
-    match error.kind() {
-        ErrorKind::Overloaded => refused(Setback::Overloaded),
-        _ => refused(Setback::StorageUnavailable),
-    }
+    let is_overloaded = matches!(error.kind(), ErrorKind::Overloaded);
+    refused(if is_overloaded { Setback::Overloaded } else { Setback::StorageUnavailable })
 }
 
 fn fault(code: ErrorCode, message: &str, fatal: bool) -> ServerMessage {

@@ -45,16 +45,16 @@ impl Lobby {
 
     /// Sends the list to all listeners when it has changed, until the service stops.
     pub(super) async fn run(&self, stop: Stop) {
-        let mut last = None;
+        let mut sent = None;
         loop {
             tokio::select! {
                 () = self.registry.changed() => {}
                 () = stop.requested() => return,
             }
             let list = self.list();
-            if last.as_ref() != Some(&list) {
+            if sent.as_ref() != Some(&list) {
                 self.listeners.broadcast(LOBBY, &frame_of(&list), LIST, None);
-                last = Some(list);
+                sent = Some(list);
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -1,0 +1,225 @@
+//! Plays many rooms at a fixed pace, whatever the server does, and measures latencies.
+//!
+//! Open loop: each action has its time, and latency counts from then to the moment a client of the
+//! room has the event, so a server that falls behind cannot hide it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{
+    player::{Failure, Player, text},
+    process::Process,
+};
+
+const HELP: &str = "\
+Usage: cargo xtask load [--rooms R] [--rate A] [--seconds S]
+
+Plays R rooms of four players at A actions a minute in each room, for S seconds, and prints actions
+per second, broadcast latencies from the intended time, and the server's memory. Without options the
+three standard steps are run: 100 at 60, 500 at 120, 1000 at 240, a minute each.";
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    rooms: u64,
+    rate: u64,
+    seconds: u64,
+}
+
+const STANDARD: [Step; 3] = [
+    Step { rooms: 100, rate: 60, seconds: 60 },
+    Step { rooms: 500, rate: 120, seconds: 60 },
+    Step { rooms: 1_000, rate: 240, seconds: 60 },
+];
+
+/// Reads the options and runs.
+pub(crate) async fn main(words: &[String]) -> Result<(), Failure> {
+    let Some(options) = crate::options(words, HELP, &["--rooms", "--rate", "--seconds"])? else {
+        return Ok(());
+    };
+    let option = |name, default| options.get(name).copied().unwrap_or(default);
+    let rooms = option("--rooms", 0);
+    let one = Step { rooms, rate: option("--rate", 60).max(1), seconds: option("--seconds", 60) };
+    for step in if rooms == 0 { STANDARD.to_vec() } else { vec![one] } {
+        run(step).await?;
+    }
+    Ok(())
+}
+
+/// The latency of one delivery in microseconds.
+type Latencies = mpsc::UnboundedSender<u64>;
+
+async fn run(step: Step) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let options =
+        ["--connections-per-address", "20000", "--connections", "20000", "--rooms", "20000"];
+    let server = Process::start(folder.path(), "127.0.0.1:0", &options)?;
+    let (sender, mut latencies) = mpsc::unbounded_channel();
+    let begin = Instant::now() + Duration::from_millis(500 + step.rooms * 12);
+    let sent = Arc::new(AtomicU64::new(0));
+    let mut rooms = JoinSet::new();
+    for room in 0..step.rooms {
+        rooms.spawn(drive_room(
+            server.addr,
+            step,
+            (room, begin),
+            sender.clone(),
+            Arc::clone(&sent),
+        ));
+        // Handshakes are not what is measured.
+        tokio::time::sleep(Duration::from_millis(8)).await;
+    }
+    drop(sender);
+    let collect = tokio::spawn(async move {
+        let mut histogram = Histogram::<u64>::new(3)?;
+        while let Some(latency) = latencies.recv().await {
+            histogram.record(latency.max(1))?;
+        }
+        Ok::<_, Failure>(histogram)
+    });
+    let mut before = 0;
+    let mut memory = 0;
+    while let Some(done) = rooms.join_next().await {
+        done??;
+        memory = memory.max(server.memory().unwrap_or_default());
+        before += 1;
+    }
+    let histogram = collect.await??;
+    let sent = sent.load(Ordering::SeqCst);
+    let wanted = sent * 4;
+    let milliseconds = |quantile| {
+        let micros = histogram.value_at_quantile(quantile);
+        Duration::from_micros(micros).as_secs_f64() * 1_000.0
+    };
+    println!(
+        "{before} rooms x 4 at {} actions/min for {} s: {} actions ({:.1}/s), {} of {wanted} \
+         deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB",
+        step.rate,
+        step.seconds,
+        sent,
+        f64::from(u32::try_from(sent)?) / f64::from(u32::try_from(step.seconds)?),
+        histogram.len(),
+        milliseconds(0.5),
+        milliseconds(0.95),
+        milliseconds(0.99),
+        milliseconds(1.0),
+        memory / 1024 / 1024,
+    );
+    if histogram.len() < wanted {
+        return Err(format!("{} deliveries are missing", wanted - histogram.len()).into());
+    }
+    Ok(())
+}
+
+async fn drive_room(
+    addr: std::net::SocketAddr,
+    step: Step,
+    (room, begin): (u64, Instant),
+    latencies: Latencies,
+    sent: Arc<AtomicU64>,
+) -> Result<(), Failure> {
+    let mut host = Player::connect(addr, None).await?;
+    host.say(&json!({"type": "create_room", "name": "Player 0"})).await?;
+    wait_for(&mut host, "joined").await?;
+    let code = host.room.clone();
+    let mut players = vec![host];
+    for seat in 1..4 {
+        let mut guest = Player::connect(addr, None).await?;
+        let name = format!("Player {seat}");
+        guest.say(&json!({"type": "join_room", "room": code, "name": name})).await?;
+        wait_for(&mut guest, "joined").await?;
+        players.push(guest);
+    }
+    let pause = Duration::from_mins(1) / u32::try_from(step.rate)?;
+    let count = step.rate * step.seconds / 60;
+    let offset =
+        pause.mul_f64(f64::from(u32::try_from(room)?) / f64::from(u32::try_from(step.rooms)?));
+    let schedule = Schedule { begin: begin + offset, pause, count };
+    let mut clients = JoinSet::new();
+    for (seat, player) in players.into_iter().enumerate() {
+        let (latencies, sent) = (latencies.clone(), Arc::clone(&sent));
+        clients.spawn(drive_player(player, seat as u64, schedule, latencies, sent));
+    }
+    while let Some(done) = clients.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    begin: Instant,
+    pause: Duration,
+    count: u64,
+}
+
+impl Schedule {
+    fn time_of(&self, number: u64) -> Instant {
+        self.begin + self.pause * u32::try_from(number).unwrap_or(u32::MAX)
+    }
+}
+
+async fn drive_player(
+    mut player: Player,
+    first: u64,
+    schedule: Schedule,
+    latencies: Latencies,
+    sent: Arc<AtomicU64>,
+) -> Result<(), Failure> {
+    let mut next = first;
+    let mut action = 0;
+    let mut seen = 0;
+    let end = schedule.time_of(schedule.count) + Duration::from_secs(10);
+    while seen < schedule.count && Instant::now() < end {
+        let at = schedule.time_of(next);
+        let is_done = schedule.count <= next;
+        let wait = if is_done { end } else { at };
+        tokio::select! {
+            () = tokio::time::sleep_until(wait.into()), if !is_done => {
+                action += 1;
+                sent.fetch_add(1, Ordering::SeqCst);
+                let said = json!({"type": "chat", "action": action, "text": format!("n{next}")});
+                player.say(&said).await?;
+                next += 4;
+            }
+            message = player.within(Duration::from_secs(20)) => {
+                let message = message?.ok_or("the server closed the connection")?;
+                if let Some(number) = spoken(&message) {
+                    let latency = schedule.time_of(number).elapsed();
+                    let _counted = latencies.send(u64::try_from(latency.as_micros())?);
+                    seen += 1;
+                }
+                if text(&message, "type") == "refused" {
+                    return Err(format!("refused: {message}").into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the number of a spoken word.
+fn spoken(message: &Value) -> Option<u64> {
+    let event = message.get("event").filter(|event| text(event, "type") == "chat")?;
+    text(event, "text").strip_prefix('n')?.parse().ok()
+}
+
+async fn wait_for(player: &mut Player, wanted: &str) -> Result<(), Failure> {
+    loop {
+        let message = player.next().await?.ok_or("closed too early")?;
+        player.take(&message)?;
+        match text(&message, "type") {
+            kind if kind == wanted => return Ok(()),
+            "refused" | "error" => return Err(message.to_string().into()),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Drives a real game-server process from outside, over real sockets: `crash` and `load`.
+//!
+//! It is an example of game-server so that xtask, which compiles first, never links the product.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program for developers that measures real time"
+)]
+
+mod crash;
+mod load;
+mod player;
+mod process;
+
+use std::collections::BTreeMap;
+
+use player::Failure;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.split_first() {
+        Some((program, rest)) if program == "crash" => crash::main(rest).await,
+        Some((program, rest)) if program == "load" => load::main(rest).await,
+        _ => Err("one of `crash`, `load` is needed".into()),
+    }
+}
+
+/// Reads options that are numbers; prints `help` and returns `None` if it was asked for.
+fn options(
+    words: &[String],
+    help: &str,
+    known: &[&'static str],
+) -> Result<Option<BTreeMap<&'static str, u64>>, Failure> {
+    let mut found = BTreeMap::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--help" || word == "-h" {
+            println!("{help}");
+            return Ok(None);
+        }
+        let name = known.iter().find(|name| *name == word);
+        let name = name.ok_or_else(|| format!("there is no option `{word}`\n\n{help}"))?;
+        let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
+        found.insert(*name, value.parse().map_err(|_| format!("{word}: `{value}` is no number"))?);
+    }
+    Ok(Some(found))
+}
