@@ -42,10 +42,11 @@ fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         let exporter = exporter();
         exporter.install()?;
         let server = Server::start(settings, exporter).await?;
-        let mut out = std::io::stdout();
-        writeln!(out, "game:      http://{}/", server.addr())?;
-        writeln!(out, "dashboard: http://{}/dashboard", server.admin_addr())?;
-        out.flush()?;
+        let (game, admin) = (server.addr(), server.admin_addr());
+        let told = format!("game:      http://{game}/\ndashboard: http://{admin}/dashboard\n");
+        if let Err(error) = std::io::stdout().write_all(told.as_bytes()) {
+            tracing::warn!(error = &error as &dyn Error, %game, %admin, "addresses not printed");
+        }
         asked_to_stop().await?;
         server.stop().await;
         Ok(())

@@ -155,8 +155,7 @@ async fn conversation(
     let mut player = Player::connect(shared.addr, resume).await?;
     let mut turn = Turn::default();
     if let Some(memory) = memory.as_ref() {
-        player.table = memory.table.clone();
-        player.room.clone_from(&memory.room);
+        player = player.knowing(&memory.table, &memory.room);
         turn = memory.turn.clone();
     } else {
         player.say(&json!({"type": "create_room", "name": "Driven"})).await?;

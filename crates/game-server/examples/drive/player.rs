@@ -68,6 +68,13 @@ impl Player {
         }
     }
 
+    /// Goes on with what another connection of this player knew.
+    pub(crate) fn knowing(mut self, table: &Table, room: &str) -> Self {
+        self.table.clone_from(table);
+        room.clone_into(&mut self.room);
+        self
+    }
+
     /// Sends a message.
     pub(crate) async fn say(&mut self, message: &Value) -> Result<(), Failure> {
         Ok(self.client.send(message.to_string()).await?)
@@ -202,7 +209,7 @@ impl Table {
             let piles = if n_declared == 3 && sum + 1 == 8 { 2 } else { 1 };
             return is_mine.then(|| json!({"type": "declare", "piles": piles}));
         }
-        let is_mine = (self.leader + self.played.0) % 4 == self.seat;
+        let is_mine = self.played.0 < 4 && (self.leader + self.played.0) % 4 == self.seat;
         let count = if self.played.0 == 0 { 1 } else { self.played.1 };
         let mut pieces: Vec<u64> = self.hand.iter().take(count).copied().collect();
         pieces.sort_unstable();

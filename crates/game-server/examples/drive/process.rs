@@ -48,7 +48,7 @@ impl Process {
             let host = url.split('/').next().unwrap_or_default();
             Ok(host.parse()?)
         };
-        let addr = address("game")?;
+        let (addr, _admin) = (address("game")?, address("dashboard")?);
         Ok(Self { child, addr })
     }
 

@@ -93,6 +93,10 @@ pub struct Options {
     /// The most rooms at a time [default: 5000].
     #[arg(long, env = "GAME_SERVER_ROOMS", value_name = "COUNT")]
     pub rooms: Option<u32>,
+    /// The most missed events that a player who comes back gets one by one; after more of them it
+    /// gets the whole state [default: 500].
+    #[arg(long, env = "GAME_SERVER_RESUME_EVENTS", value_name = "COUNT")]
+    pub resume_events: Option<u32>,
     /// How long the end may take after SIGTERM, in seconds [default: 10].
     #[arg(long, env = "GAME_SERVER_GRACE", value_name = "SECONDS")]
     pub grace: Option<u32>,
@@ -122,6 +126,7 @@ impl Options {
                 .or(weaker.connections_per_address),
             connections: self.connections.or(weaker.connections),
             rooms: self.rooms.or(weaker.rooms),
+            resume_events: self.resume_events.or(weaker.resume_events),
             grace: self.grace.or(weaker.grace),
         }
     }

@@ -58,6 +58,8 @@ pub struct Settings {
     pub connections: u32,
     /// The most rooms.
     pub rooms: u32,
+    /// The most missed events that are sent again.
+    pub resume_events: u32,
     /// How long the end may take.
     pub grace: Duration,
 }
@@ -108,6 +110,7 @@ impl Settings {
             )?,
             connections: at_least_one("connections", options.connections.unwrap_or(10_000))?,
             rooms: at_least_one("rooms", options.rooms.unwrap_or(5_000))?,
+            resume_events: at_least_one("resume-events", options.resume_events.unwrap_or(500))?,
             grace: Duration::from_secs(u64::from(options.grace.unwrap_or(10))),
             data,
         };

@@ -31,9 +31,6 @@ use crate::{
 /// How often the hub pings, as clients are told.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The most missed events that are sent again.
-const RESUME_EVENTS: u32 = 500;
-
 /// The most connections of operators.
 const OPERATORS: usize = 64;
 
@@ -139,7 +136,7 @@ impl Server {
         let credentials = Credentials::new(ring, documents, Arc::clone(&clock)).map_err(failed)?;
         let options = rooms::Options {
             rooms: settings.rooms as usize,
-            resume_events: RESUME_EVENTS,
+            resume_events: settings.resume_events,
             ..rooms::Options::default()
         };
         let events = Arc::clone(&backends.events);
@@ -147,7 +144,7 @@ impl Server {
         go_on(&registry, &backends, &core).await.map_err(failed)?;
         let limiter = limiter(&settings, &clock)?;
         let game = Game::new(Arc::clone(&registry), credentials, limiter, Arc::clone(&clock));
-        let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, RESUME_EVENTS));
+        let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, settings.resume_events));
         let (lobby, stop) = (Arc::clone(&game), core.stop());
         core.spawn(async move { lobby.run(stop).await });
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());

@@ -1,0 +1,126 @@
+//! What operators see, and who may see it.
+
+use infra_core::SystemClock;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    raw,
+    support::{act, eventually, options, start, start_with},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_shown_without_anybodys_hand() {
+    let host = start().await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    let (status, kind, body) = host.get("/api/rooms").await;
+    assert_eq!((status, kind.as_str()), (200, "application/json"));
+    let rooms: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&rooms["total"], &rooms["rooms"][0]["room"]), (&json!(1), &json!(mei.room)));
+    let (status, _, body) = host.get(&format!("/api/rooms/{}", mei.room)).await;
+    assert_eq!(status, 200, "{body}");
+    let room: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(room["state"]["game"]["hand"], Value::Null);
+    assert!(!room["recent"].as_array().unwrap().is_empty());
+    assert!(!body.contains("\"hand\":["), "{body}");
+    assert_eq!(host.get("/api/rooms/000000").await.0, 404);
+    let (status, _, body) = host.get("/api/rooms/not-a-code").await;
+    assert_eq!(status, 400);
+    assert!(body.contains("bad_room_code"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_overview_counts_rooms_players_and_latencies() {
+    let host = start().await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    let overview =
+        async || -> Value { serde_json::from_str(&host.get("/api/overview").await.2).unwrap() };
+    let shown = overview().await;
+    assert_eq!(shown["rooms"]["in_game"], 1, "{shown}");
+    assert_eq!((&shown["players"]["people"], &shown["players"]["bots"]), (&json!(1), &json!(3)));
+    assert_eq!(shown["connections"]["open"], 1);
+    let append = &shown["histograms"][0];
+    assert!(append["count"].as_u64().is_some_and(|count| 2 <= count), "{append}");
+    assert!(append["quantiles"]["p99_ms"].as_f64().is_some_and(|ms| 0.0 < ms));
+    eventually("a second was sampled", || async {
+        overview().await["rates"][0]["per_second"].as_array().is_some_and(|rate| !rate.is_empty())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_and_health_are_served_and_pages_carry_their_policy() {
+    let host = start().await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "add_bot", "action": 1})).await;
+    let (status, kind, metrics) = host.get("/metrics").await;
+    assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    for line in [
+        "infra_game_actions_total{outcome=\"done\"} 1",
+        "# TYPE infra_game_append_seconds histogram",
+    ] {
+        assert!(metrics.contains(line), "`{line}` is missing in {metrics}");
+    }
+    assert!(!metrics.contains(&mei.room), "a room is no label");
+    let (status, _, health) = host.get("/health").await;
+    assert_eq!(status, 200, "{health}");
+    let public = host.server.addr();
+    assert_eq!(raw::get(public, "/health/live", &[]).await.0, 200);
+    assert_eq!(raw::get(public, "/health/ready", &[]).await.2, r#"{"status":"ready"}"#);
+    let (status, kind, page) = raw::get(public, "/", &[]).await;
+    assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
+    assert!(page.contains("Liap Tui"));
+    assert_eq!(raw::get(public, "/metrics", &[]).await.0, 404);
+    assert_eq!(raw::get(public, "/api/rooms", &[]).await.0, 404);
+    let (status, kind, _) = host.get("/dashboard").await;
+    assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
+    assert_eq!(host.get("/").await.0, 303);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_token_nothing_of_the_admin_listener_is_told_without_it() {
+    let secret = "sixteen characters or more";
+    let guarded =
+        game_server::config::Options { admin_token: Some(secret.to_owned()), ..options() };
+    let host = start_with(guarded, SystemClock::shared()).await;
+    let addr = host.server.admin_addr();
+    let right = format!("Bearer {secret}");
+    let wrong = format!("Bearer {secret}!");
+    for path in
+        ["/metrics", "/health", "/api/overview", "/api/rooms", "/api/rooms/000000", "/api/events"]
+    {
+        assert_eq!(raw::get(addr, path, &[]).await.0, 401, "{path} without");
+        assert_eq!(raw::get(addr, path, &[("authorization", &wrong)]).await.0, 401, "{path} wrong");
+        if path != "/api/events" {
+            let (status, _, _) = raw::get(addr, path, &[("authorization", &right)]).await;
+            assert_ne!(status, 401, "{path} with");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_live_stream_tells_events_as_a_spectator_sees_them() {
+    let host = start().await;
+    let addr = host.server.admin_addr();
+    let mut live = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET /api/events HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+    live.write_all(request.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    let mut hear_until = async |wanted: &str| {
+        while !told.contains(wanted) {
+            let mut bytes = [0; 4_096];
+            let read = live.read(&mut bytes).await.unwrap();
+            assert_ne!(read, 0, "the stream ended: {told}");
+            told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        told.clone()
+    };
+    hear_until("text/event-stream").await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    let told = hear_until("\"type\":\"dealt\"").await;
+    assert!(told.contains(&mei.room));
+    assert!(!told.contains("\"hand\":["), "{told}");
+}

@@ -1,0 +1,20 @@
+//! The whole server over real sockets: what strangers, hostile peers and operators meet.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails"
+)]
+
+mod admin;
+mod bad_input;
+mod handshake;
+mod play;
+#[path = "../../examples/drive/player.rs"]
+mod player;
+mod raw;
+mod support;
