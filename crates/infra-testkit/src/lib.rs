@@ -17,4 +17,5 @@
 
 pub mod clock;
 pub mod contract;
+pub mod proxy;
 pub mod seed;

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    player::{Failure, Player, Table, number, text},
+    player::{Failure, Known, Player, number, text},
     process::Process,
 };
 
@@ -131,9 +131,7 @@ impl std::error::Error for Broken {}
 /// What a client keeps between two connections.
 #[derive(Debug)]
 struct Memory {
-    resume: Value,
-    table: Table,
-    room: String,
+    known: Known,
     turn: Turn,
 }
 
@@ -151,20 +149,20 @@ async fn conversation(
     told: &Mutex<Told>,
     memory: &mut Option<Memory>,
 ) -> Result<bool, Failure> {
-    let resume = memory.as_ref().map(|memory| memory.resume.clone());
-    let mut player = Player::connect(shared.addr, resume).await?;
-    let mut turn = Turn::default();
-    if let Some(memory) = memory.as_ref() {
-        player = player.knowing(&memory.table, &memory.room);
-        turn = memory.turn.clone();
-    } else {
+    let (mut player, mut turn) = match memory.as_ref() {
+        Some(Memory { known, turn }) => {
+            (Player::come_back(shared.addr, known.clone()).await?, turn.clone())
+        }
+        None => (Player::connect(shared.addr).await?, Turn::default()),
+    };
+    if memory.is_none() {
         player.say(&json!({"type": "create_room", "name": "Driven"})).await?;
     }
     loop {
         let Some(message) = player.next().await? else { return Ok(false) };
         player.take(&message).map_err(|error| Broken(error.to_string()))?;
         react(told, &mut player, &mut turn, &message).await?;
-        if player.table.is_over && turn.pending.is_none() {
+        if player.known.table.is_over && turn.pending.is_none() {
             return Ok(true);
         }
         let is_free = turn.number > 0 && turn.pending.is_none();
@@ -191,7 +189,7 @@ async fn react(
 ) -> Result<(), Failure> {
     match text(message, "type") {
         "joined" if turn.number == 0 => {
-            note(told, |told| told.room.clone_from(&player.room));
+            note(told, |told| told.room.clone_from(&player.known.room));
             let start = json!({"type": "start", "action": 1});
             *turn = Turn { number: 1, pending: Some(start.clone()) };
             player.say(&start).await?;
@@ -242,7 +240,7 @@ fn note<T>(told: &Mutex<Told>, change: impl FnOnce(&mut Told) -> T) -> T {
 
 /// Moves if it can; until the last kill it rather talks now and then, so that games last.
 fn next_action(shared: &Shared, player: &Player) -> Option<Value> {
-    let moves = player.table.choose()?;
+    let moves = player.known.table.choose()?;
     let is_last = shared.is_last.load(Ordering::SeqCst);
     if !is_last && shared.random.below(4) != 0 {
         let said = format!("word {}", shared.random.next_u64());
@@ -252,9 +250,9 @@ fn next_action(shared: &Shared, player: &Player) -> Option<Value> {
 }
 
 fn remember(memory: &mut Option<Memory>, player: &Player, turn: &Turn) {
-    let Some(resume) = player.resume() else { return };
-    let (table, room, turn) = (player.table.clone(), player.room.clone(), turn.clone());
-    *memory = Some(Memory { resume, table, room, turn });
+    if player.known.token.is_some() {
+        *memory = Some(Memory { known: player.known.clone(), turn: turn.clone() });
+    }
 }
 
 /// Holds the log against what the players were told.

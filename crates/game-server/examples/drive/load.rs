@@ -126,13 +126,13 @@ async fn drive_room(
     latencies: Latencies,
     sent: Arc<AtomicU64>,
 ) -> Result<(), Failure> {
-    let mut host = Player::connect(addr, None).await?;
+    let mut host = Player::connect(addr).await?;
     host.say(&json!({"type": "create_room", "name": "Player 0"})).await?;
     wait_for(&mut host, "joined").await?;
-    let code = host.room.clone();
+    let code = host.known.room.clone();
     let mut players = vec![host];
     for seat in 1..4 {
-        let mut guest = Player::connect(addr, None).await?;
+        let mut guest = Player::connect(addr).await?;
         let name = format!("Player {seat}");
         guest.say(&json!({"type": "join_room", "room": code, "name": name})).await?;
         wait_for(&mut guest, "joined").await?;

@@ -37,42 +37,48 @@ pub(crate) struct Table {
     pub(crate) is_over: bool,
 }
 
-/// A connected player.
-#[derive(Debug)]
-pub(crate) struct Player {
-    client: Client,
+/// What a player keeps between two connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
     /// The token to come back with.
     pub(crate) token: Option<Value>,
-    /// What it knows.
+    /// The state of its room.
     pub(crate) table: Table,
     /// Its room.
     pub(crate) room: String,
 }
 
+/// A connected player.
+#[derive(Debug)]
+pub(crate) struct Player {
+    client: Client,
+    /// What it knows.
+    pub(crate) known: Known,
+}
+
 impl Player {
-    /// Connects and says `hello`, with a token if there is one.
-    pub(crate) async fn connect(addr: SocketAddr, resume: Option<Value>) -> Result<Self, Failure> {
-        let mut client =
-            Client::connect(&format!("ws://{addr}/ws"), &[("sec-websocket-protocol", "liap.v1")])
-                .await?;
-        let hello = match resume {
-            Some(resume) => json!({"type": "hello", "resume": resume}),
-            None => json!({"type": "hello"}),
-        };
-        client.send(hello.to_string()).await?;
-        let mut player = Self { client, token: None, table: Table::default(), room: String::new() };
+    /// Connects as a new player.
+    pub(crate) async fn connect(addr: SocketAddr) -> Result<Self, Failure> {
+        Self::hello(addr, Known::default(), json!({"type": "hello"})).await
+    }
+
+    /// Connects as a player who was there before.
+    pub(crate) async fn come_back(addr: SocketAddr, known: Known) -> Result<Self, Failure> {
+        let from = json!({"epoch": known.table.epoch, "offset": known.table.offset});
+        let resume = json!({"token": known.token, "from": from});
+        Self::hello(addr, known, json!({"type": "hello", "resume": resume})).await
+    }
+
+    async fn hello(addr: SocketAddr, known: Known, hello: Value) -> Result<Self, Failure> {
+        let protocol = [("sec-websocket-protocol", "liap.v1")];
+        let client = Client::connect(&format!("ws://{addr}/ws"), &protocol).await?;
+        let mut player = Self { client, known };
+        player.say(&hello).await?;
         let welcome = player.next().await?.ok_or("closed before the welcome")?;
         match text(&welcome, "type") {
             "welcome" => Ok(player),
             _ => Err(format!("no welcome: {welcome}").into()),
         }
-    }
-
-    /// Goes on with what another connection of this player knew.
-    pub(crate) fn knowing(mut self, table: &Table, room: &str) -> Self {
-        self.table.clone_from(table);
-        room.clone_into(&mut self.room);
-        self
     }
 
     /// Sends a message.
@@ -98,17 +104,17 @@ impl Player {
         match text(message, "type") {
             "joined" => self.joined(message),
             "resumed" => {
-                self.token = token(message).or_else(|| self.token.take());
+                self.known.token = token(message).or_else(|| self.known.token.take());
                 Ok(())
             }
             "event" => {
                 let offset = number(message, "offset");
-                if offset != self.table.offset + 1 {
-                    let last = self.table.offset;
-                    return Err(format!("{}: event {offset} after {last}", self.room).into());
+                if offset != self.known.table.offset + 1 {
+                    let last = self.known.table.offset;
+                    return Err(format!("{}: event {offset} after {last}", self.known.room).into());
                 }
-                self.table.offset = offset;
-                self.table.event(message.get("event").unwrap_or(&Value::Null));
+                self.known.table.offset = offset;
+                self.known.table.event(message.get("event").unwrap_or(&Value::Null));
                 Ok(())
             }
             _ => Ok(()),
@@ -117,17 +123,10 @@ impl Player {
 
     fn joined(&mut self, message: &Value) -> Result<(), Failure> {
         let state = message.get("state").ok_or("joined without a state")?;
-        self.token = token(message);
-        text(message, "room").clone_into(&mut self.room);
-        self.table = Table::from_state(state, text(message, "epoch"));
+        self.known.token = token(message);
+        text(message, "room").clone_into(&mut self.known.room);
+        self.known.table = Table::from_state(state, text(message, "epoch"));
         Ok(())
-    }
-
-    /// Returns what `hello` needs to come back.
-    pub(crate) fn resume(&self) -> Option<Value> {
-        let token = self.token.clone()?;
-        let from = json!({"epoch": self.table.epoch, "offset": self.table.offset});
-        Some(json!({"token": token, "from": from}))
     }
 }
 

@@ -17,8 +17,8 @@ async fn a_room_is_shown_without_anybodys_hand() {
     let (status, kind, body) = host.get("/api/rooms").await;
     assert_eq!((status, kind.as_str()), (200, "application/json"));
     let rooms: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&rooms["total"], &rooms["rooms"][0]["room"]), (&json!(1), &json!(mei.room)));
-    let (status, _, body) = host.get(&format!("/api/rooms/{}", mei.room)).await;
+    assert_eq!((&rooms["total"], &rooms["rooms"][0]["room"]), (&json!(1), &json!(mei.known.room)));
+    let (status, _, body) = host.get(&format!("/api/rooms/{}", mei.known.room)).await;
     assert_eq!(status, 200, "{body}");
     let room: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(room["state"]["game"]["hand"], Value::Null);
@@ -63,7 +63,7 @@ async fn metrics_and_health_are_served_and_pages_carry_their_policy() {
     ] {
         assert!(metrics.contains(line), "`{line}` is missing in {metrics}");
     }
-    assert!(!metrics.contains(&mei.room), "a room is no label");
+    assert!(!metrics.contains(&mei.known.room), "a room is no label");
     let (status, _, health) = host.get("/health").await;
     assert_eq!(status, 200, "{health}");
     let public = host.server.addr();
@@ -121,6 +121,6 @@ async fn the_live_stream_tells_events_as_a_spectator_sees_them() {
     let mut mei = host.host("Mei").await;
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
     let told = hear_until("\"type\":\"dealt\"").await;
-    assert!(told.contains(&mei.room));
+    assert!(told.contains(&mei.known.room));
     assert!(!told.contains("\"hand\":["), "{told}");
 }

@@ -71,7 +71,7 @@ async fn essence(host: &Host, room: &str) -> Value {
 async fn a_malformed_message_is_answered_with_what_is_wrong_and_where() {
     let host = start().await;
     let mut keeper = host.host("Mei").await;
-    let before = essence(&host, &keeper.room).await;
+    let before = essence(&host, &keeper.known.room).await;
     for group in malformed().chunks(9) {
         let mut socket = RawSocket::greeted(host.server.addr()).await;
         for (message, code, field) in group {
@@ -85,7 +85,7 @@ async fn a_malformed_message_is_answered_with_what_is_wrong_and_where() {
         socket.say(r#"{"type":"ping","nonce":3}"#).await;
         assert_eq!(socket.hear().await, Heard::Message(json!({"type": "pong", "nonce": 3})));
     }
-    assert_eq!(essence(&host, &keeper.room).await, before);
+    assert_eq!(essence(&host, &keeper.known.room).await, before);
     assert_eq!(act(&mut keeper, &json!({"type": "add_bot", "action": 1})).await["type"], "ack");
 }
 
@@ -111,7 +111,7 @@ async fn end_of(socket: &mut RawSocket) -> (Option<Value>, Heard) {
 async fn frames_that_break_the_protocol_end_the_connection_with_their_code() {
     let host = start().await;
     let keeper = host.host("Mei").await;
-    let before = essence(&host, &keeper.room).await;
+    let before = essence(&host, &keeper.known.room).await;
     let big = vec![b' '; 65_537];
     let cases: [(&str, u8, &[u8], u16); 8] = [
         ("binary", 0x82, b"\x00\x01", 1003),
@@ -132,7 +132,7 @@ async fn frames_that_break_the_protocol_end_the_connection_with_their_code() {
     let mut liar = RawSocket::greeted(host.server.addr()).await;
     liar.bytes(b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0").await;
     assert_eq!(end_of(&mut liar).await.1, Heard::Closed(1009), "a length of 8 EiB");
-    assert_eq!(essence(&host, &keeper.room).await, before);
+    assert_eq!(essence(&host, &keeper.known.room).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,7 +201,7 @@ async fn resume(host: &Host, token: &str) -> (Value, Option<Heard>) {
 }
 
 fn token(player: &Player) -> String {
-    player.token.as_ref().and_then(Value::as_str).unwrap().to_owned()
+    player.known.token.as_ref().and_then(Value::as_str).unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,14 +232,10 @@ async fn an_old_token_and_one_that_a_later_one_replaced_are_refused() {
     let host = start_with(options(), Arc::new(clock.clone())).await;
     let player = host.host("Mei").await;
     let first = token(&player);
-    let (room, epoch) = (player.room.clone(), player.table.epoch.clone());
+    let known = player.known.clone();
     drop(player);
     // The second generation is used once: from then on the first is void.
-    let from = json!({"epoch": epoch, "offset": 1});
-    let mut second =
-        Player::connect(host.server.addr(), Some(json!({"token": first, "from": from})))
-            .await
-            .unwrap();
+    let mut second = Player::come_back(host.server.addr(), known.clone()).await.unwrap();
     until(&mut second, "resumed").await;
     let newest = token(&second);
     assert_eq!(resume(&host, &first).await.1, None, "the answer may have been lost");
@@ -249,7 +245,7 @@ async fn an_old_token_and_one_that_a_later_one_replaced_are_refused() {
     clock.advance(Duration::from_hours(25));
     let (answer, end) = resume(&host, &newest).await;
     assert_eq!((&answer["code"], end), (&json!("token_expired"), Some(Heard::Closed(4003))));
-    assert_eq!(host.events_of(&room).await, 1);
+    assert_eq!(host.events_of(&known.room).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -257,7 +253,7 @@ async fn requests_that_cannot_be_are_refused_by_name() {
     let host = start().await;
     let mut keeper = host.host("Mei").await;
     let mut stranger = host.player().await;
-    let room = keeper.room.clone();
+    let room = keeper.known.room.clone();
     let refused = async |player: &mut Player, request: Value| {
         let answer = ask(player, &request, &["refused", "joined", "resumed"]).await;
         answer["code"].as_str().unwrap_or("accepted").to_owned()
@@ -285,7 +281,7 @@ async fn requests_that_cannot_be_are_refused_by_name() {
 /// Takes what comes until it is this player's turn, or until nothing more comes for a while.
 async fn my_turn(player: &mut Player) -> Value {
     loop {
-        if let Some(choice) = player.table.choose() {
+        if let Some(choice) = player.known.table.choose() {
             return choice;
         }
         let message = player.next().await.unwrap().expect("closed");
@@ -297,8 +293,8 @@ async fn my_turn(player: &mut Player) -> Value {
 async fn moves_against_the_rules_are_refused_and_change_nothing() {
     let host = start().await;
     let mut mei = host.host("Mei").await;
-    let mut li = host.guest(&mei.room, "Li").await;
-    let room = mei.room.clone();
+    let mut li = host.guest(&mei.known.room, "Li").await;
+    let room = mei.known.room.clone();
     let mut number = 0;
     let mut refused = async |player: &mut Player, mut message: Value| {
         number += 1;
@@ -355,23 +351,24 @@ async fn pieces_that_are_not_held_and_sums_of_eight_are_refused() {
     let (mut saw_eight, mut saw_not_held, mut saw_count) = (false, false, false);
     while !(saw_eight && saw_not_held && saw_count) {
         let mut choice = my_turn(&mut mei).await;
-        let state = host.state_of(&mei.room).await;
-        let before = essence(&host, &mei.room).await;
+        let state = host.state_of(&mei.known.room).await;
+        let before = essence(&host, &mei.known.room).await;
         let mut refused = async |mei: &mut Player, mut message: Value, expected: &str| {
             number += 1;
             message["action"] = json!(number);
             let answer = act(mei, &message).await;
             assert_eq!(answer["code"], expected, "{message}: {answer}");
-            assert_eq!(essence(&host, &mei.room).await, before);
+            assert_eq!(essence(&host, &mei.known.room).await, before);
         };
         if choice["type"] == "play" {
-            let is_strange = |piece: &u64| !mei.table.hand.contains(piece);
-            let count = if mei.table.played.0 == 0 { 1 } else { mei.table.played.1 };
+            let is_strange = |piece: &u64| !mei.known.table.hand.contains(piece);
+            let count = if mei.known.table.played.0 == 0 { 1 } else { mei.known.table.played.1 };
             let strange: Vec<u64> = (0..32).filter(is_strange).take(count).collect();
             refused(&mut mei, json!({"type": "play", "pieces": strange}), "piece_not_held").await;
             saw_not_held = true;
             // As few as one more than its starter played, if the hand has them.
-            let more = mei.table.hand.get(..count + 1).filter(|_| 0 < mei.table.played.0);
+            let more =
+                mei.known.table.hand.get(..count + 1).filter(|_| 0 < mei.known.table.played.0);
             if let Some(pieces) = more {
                 let message = json!({"type": "play", "pieces": pieces});
                 refused(&mut mei, message, "wrong_piece_count").await;
@@ -401,7 +398,7 @@ async fn pieces_that_are_not_held_and_sums_of_eight_are_refused() {
         if answer["type"] == "refused" && answer["code"] == "must_declare_at_least_one" {
             continue;
         }
-        assert!(!mei.table.is_over, "a whole game without the cases that are looked for");
+        assert!(!mei.known.table.is_over, "a whole game without the cases that are looked for");
     }
 }
 
@@ -441,7 +438,7 @@ async fn an_address_that_opens_too_many_connections_is_told_to_wait() {
     assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("retry-after: "), "{answer}");
     drop(kept);
     crate::support::eventually("a connection is admitted again", || async {
-        Player::connect(addr, None).await.is_ok()
+        Player::connect(addr).await.is_ok()
     })
     .await;
 }

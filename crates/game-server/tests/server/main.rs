@@ -17,4 +17,5 @@ mod play;
 #[path = "../../examples/drive/player.rs"]
 mod player;
 mod raw;
+mod resume;
 mod support;

@@ -12,8 +12,8 @@ use crate::{
 
 /// Plays until the game is over; every message is taken into account.
 pub(crate) async fn play_on(player: &mut Player, mut number: u64) -> u64 {
-    while !player.table.is_over {
-        if let Some(mut choice) = player.table.choose() {
+    while !player.known.table.is_over {
+        if let Some(mut choice) = player.known.table.choose() {
             number += 1;
             choice["action"] = json!(number);
             act(player, &choice).await;
@@ -30,20 +30,20 @@ async fn a_person_and_three_bots_play_a_game_to_its_end() {
     let host = start().await;
     let mut mei = host.host("Mei").await;
     let mut spectator = host.player().await;
-    spectator.say(&json!({"type": "spectate", "room": mei.room})).await.unwrap();
+    spectator.say(&json!({"type": "spectate", "room": mei.known.room})).await.unwrap();
     until(&mut spectator, "joined").await;
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
     play_on(&mut mei, 1).await;
-    while !spectator.table.is_over {
+    while !spectator.known.table.is_over {
         let message = spectator.next().await.unwrap().expect("closed");
         spectator.take(&message).unwrap();
         let shown = message["event"].to_string();
         assert!(!shown.contains("\"hand\":["), "a spectator sees no hand: {shown}");
     }
-    let state = host.state_of(&mei.room).await;
+    let state = host.state_of(&mei.known.room).await;
     assert_eq!(state["status"], "completed");
-    assert_eq!(state["offset"], mei.table.offset);
-    assert_eq!(host.events_of(&mei.room).await, mei.table.offset);
+    assert_eq!(state["offset"], mei.known.table.offset);
+    assert_eq!(host.events_of(&mei.known.room).await, mei.known.table.offset);
     assert!(state["result"]["winners"].as_array().is_some_and(|winners| !winners.is_empty()));
 }
 
@@ -54,18 +54,16 @@ async fn a_game_goes_on_after_a_restart_and_a_repeated_action_gets_its_first_ans
     let started = act(&mut mei, &json!({"type": "start", "action": 1})).await;
     let refused = act(&mut mei, &json!({"type": "start", "action": 2})).await;
     assert_eq!(refused["code"], "wrong_phase", "{refused}");
-    let resume = mei.resume();
     let folder = host.stop().await;
     let host = start_in(folder, crate::support::options(), infra_core::SystemClock::shared()).await;
-    let again = Player::connect(host.server.addr(), resume).await.unwrap();
-    let mut mei = again.knowing(&mei.table, &mei.room);
+    let mut mei = Player::come_back(host.server.addr(), mei.known).await.unwrap();
     until(&mut mei, "resumed").await;
     let again = act(&mut mei, &json!({"type": "start", "action": 2})).await;
     assert_eq!((&again["code"], &again["offset"]), (&refused["code"], &refused["offset"]));
     let stale = act(&mut mei, &json!({"type": "start", "action": 1})).await;
     assert_eq!(stale["code"], "stale_action", "{stale}, first answered by {started}");
     play_on(&mut mei, 2).await;
-    assert_eq!(host.state_of(&mei.room).await["status"], "completed");
+    assert_eq!(host.state_of(&mei.known.room).await["status"], "completed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +98,7 @@ async fn the_lobby_lists_rooms_until_they_are_full_or_gone() {
     assert_eq!(left["reason"], "room_gone", "its last person has left it");
     while until(&mut watcher, "rooms").await["total"] != 0 {}
     let mut visitor = host.player().await;
-    let gone = json!({"type": "join_room", "room": mei.room, "name": "Li"});
+    let gone = json!({"type": "join_room", "room": mei.known.room, "name": "Li"});
     let refused = ask(&mut visitor, &gone, &["refused", "joined"]).await;
     assert_eq!(refused["code"], "room_abandoned", "{refused}");
 }
@@ -109,7 +107,7 @@ async fn the_lobby_lists_rooms_until_they_are_full_or_gone() {
 async fn people_chat_and_make_gestures_and_a_newer_connection_takes_the_seat() {
     let host = start().await;
     let mut mei = host.host("Mei").await;
-    let mut li = host.guest(&mei.room, "Li").await;
+    let mut li = host.guest(&mei.known.room, "Li").await;
     let said = "<img src=x onerror=alert(1)> 你好";
     act(&mut mei, &json!({"type": "chat", "action": 1, "text": said})).await;
     loop {
@@ -122,7 +120,7 @@ async fn people_chat_and_make_gestures_and_a_newer_connection_takes_the_seat() {
     li.say(&json!({"type": "emoji", "emoji": "clap"})).await.unwrap();
     let gesture = until(&mut mei, "emoji").await;
     assert_eq!((&gesture["seat"], &gesture["emoji"]), (&json!(1), &json!("clap")));
-    let newer = Player::connect(host.server.addr(), li.resume()).await.unwrap();
+    let newer = Player::come_back(host.server.addr(), li.known.clone()).await.unwrap();
     let closed = loop {
         match li.next().await.unwrap() {
             Some(message) => assert_ne!(text(&message, "type"), "error"),
@@ -137,7 +135,7 @@ async fn people_chat_and_make_gestures_and_a_newer_connection_takes_the_seat() {
         let presence = until(&mut spectator, "presence").await;
         presence["connected"] == json!([true, false, false, false])
     };
-    let (host, room) = (Arc::new(host), mei.room.clone());
+    let (host, room) = (Arc::new(host), mei.known.room.clone());
     eventually("the seat of a closed connection is shown as away", || absent(&host, &room)).await;
     let leave = act(&mut mei, &json!({"type": "leave_room", "action": 2})).await;
     assert_eq!(leave["type"], "ack", "{leave}");
@@ -148,19 +146,23 @@ async fn a_spectator_comes_back_to_what_it_missed_and_leaves() {
     let host = start().await;
     let mut mei = host.host("Mei").await;
     let mut spectator = host.player().await;
-    let watch = json!({"type": "spectate", "room": mei.room});
+    let watch = json!({"type": "spectate", "room": mei.known.room});
     spectator.say(&watch).await.unwrap();
     until(&mut spectator, "joined").await;
-    let from = json!({"epoch": spectator.table.epoch, "offset": spectator.table.offset});
-    let table = spectator.table.clone();
+    let from =
+        json!({"epoch": spectator.known.table.epoch, "offset": spectator.known.table.offset});
+    let table = spectator.known.table.clone();
     let leave = json!({"type": "leave_room", "action": 1});
     let gone = ask(&mut spectator, &leave, &["left"]).await;
     assert_eq!(gone["reason"], "asked");
     for action in 1..=5 {
         act(&mut mei, &json!({"type": "chat", "action": action, "text": "word"})).await;
     }
-    spectator.table = table;
-    spectator.say(&json!({"type": "spectate", "room": mei.room, "from": from})).await.unwrap();
+    spectator.known.table = table;
+    spectator
+        .say(&json!({"type": "spectate", "room": mei.known.room, "from": from}))
+        .await
+        .unwrap();
     let resumed = until(&mut spectator, "resumed").await;
     assert_eq!((&resumed["missed"], &resumed["token"]), (&json!(5), &Value::Null), "{resumed}");
     for _ in 0..5 {
@@ -168,10 +170,10 @@ async fn a_spectator_comes_back_to_what_it_missed_and_leaves() {
     }
     for (why, from) in [
         ("epoch_changed", json!({"epoch": "another", "offset": 1})),
-        ("offset_ahead", json!({"epoch": spectator.table.epoch, "offset": 1_000})),
+        ("offset_ahead", json!({"epoch": spectator.known.table.epoch, "offset": 1_000})),
     ] {
         ask(&mut spectator, &json!({"type": "leave_room", "action": 1}), &["left"]).await;
-        let again = json!({"type": "spectate", "room": mei.room, "from": from});
+        let again = json!({"type": "spectate", "room": mei.known.room, "from": from});
         let joined = ask(&mut spectator, &again, &["joined", "resumed"]).await;
         assert_eq!(joined["why"], why, "{joined}");
     }

@@ -59,7 +59,7 @@ pub(crate) async fn start_in(folder: TempDir, options: Options, clock: Arc<dyn C
 impl Host {
     /// Connects a player in the lobby.
     pub(crate) async fn player(&self) -> Player {
-        Player::connect(self.server.addr(), None).await.unwrap()
+        Player::connect(self.server.addr()).await.unwrap()
     }
 
     /// Creates a room and returns its host.

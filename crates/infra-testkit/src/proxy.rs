@@ -1,0 +1,167 @@
+//! A TCP proxy that spoils connections on purpose.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, tcp},
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+/// How many bytes are passed on at a time, at most.
+const CHUNK: usize = 4 * 1024;
+
+/// What happens to a connection; by default nothing does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Faults {
+    /// How long each chunk waits, in each direction.
+    pub delay: Duration,
+    /// How many bytes pass in a second, in each direction; no limit by default.
+    pub bytes_per_second: Option<u64>,
+    /// After so many bytes to the client both sides are cut, in the middle of whatever it was.
+    pub cut_after: Option<u64>,
+    /// After so many bytes to the client the rest is swallowed; the connection stays open.
+    pub swallow_after: Option<u64>,
+    /// The connection is accepted, and never answered.
+    pub half_open: bool,
+}
+
+/// Stands in front of a server and does to connections what its [`Faults`] say.
+///
+/// Faults hold for connections that are opened after they were set. Dropping the proxy cuts all
+/// connections.
+///
+/// ```
+/// use infra_testkit::proxy::{FaultProxy, Faults};
+///
+/// # async fn example(server: std::net::SocketAddr) -> std::io::Result<()> {
+/// let proxy = FaultProxy::start(server).await?;
+/// proxy.set(Faults { cut_after: Some(100), ..Faults::default() });
+/// // Who connects to `proxy.addr()` now hears a hundred bytes of the server, and no more.
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FaultProxy {
+    addr: SocketAddr,
+    faults: Arc<Mutex<Faults>>,
+    cuts: watch::Sender<u64>,
+    task: JoinHandle<()>,
+}
+
+impl FaultProxy {
+    /// Listens on a free loopback port for connections to `server`.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future starts nothing.
+    pub async fn start(server: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let faults = Arc::<Mutex<Faults>>::default();
+        let (cuts, cut) = watch::channel(0);
+        let accept = accept(listener, server, Arc::clone(&faults), cut);
+        Ok(Self { addr, faults, cuts, task: tokio::spawn(accept) })
+    }
+
+    /// Returns where clients connect.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Sets what happens to connections from now on.
+    pub fn set(&self, faults: Faults) {
+        *self.faults.lock() = faults;
+    }
+
+    /// Cuts all connections that are open.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves each connection in a task of its own; they end with this future.
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    faults: Arc<Mutex<Faults>>,
+    cut: watch::Receiver<u64>,
+) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let faults = *faults.lock();
+        let mut cut = cut.clone();
+        cut.mark_unchanged();
+        connections.spawn(async move {
+            tokio::select! {
+                // How it ended is for the two ends to see.
+                _ended = serve(client, server, faults) => {}
+                _ = cut.changed() => {}
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(client: TcpStream, server: SocketAddr, faults: Faults) -> io::Result<()> {
+    if faults.half_open {
+        return std::future::pending().await;
+    }
+    let server = TcpStream::connect(server).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let upward = Faults { cut_after: None, swallow_after: None, ..faults };
+    tokio::select! {
+        ended = pass(from_client, to_server, upward) => ended,
+        ended = pass(from_server, to_client, faults) => ended,
+    }
+}
+
+/// Passes bytes on until the end or a cut.
+async fn pass(
+    mut from: tcp::OwnedReadHalf,
+    mut to: tcp::OwnedWriteHalf,
+    faults: Faults,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut passed = 0_u64;
+    loop {
+        let read = from.read(&mut chunk).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(faults.delay).await;
+        if let Some(rate) = faults.bytes_per_second {
+            tokio::time::sleep(Duration::from_secs(1).mul_f64(share(read, rate))).await;
+        }
+        let left = |limit: Option<u64>| {
+            let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(passed));
+            usize::try_from(left).unwrap_or(usize::MAX).min(read)
+        };
+        let (swallowed, cut) = (left(faults.swallow_after), left(faults.cut_after));
+        to.write_all(chunk.get(..swallowed.min(cut)).unwrap_or_default()).await?;
+        if cut < read {
+            return Ok(());
+        }
+        passed += read as u64;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a pause need not be exact")]
+fn share(bytes: usize, rate: u64) -> f64 {
+    bytes as f64 / rate.max(1) as f64
+}
