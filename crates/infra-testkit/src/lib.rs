@@ -17,5 +17,6 @@
 
 pub mod clock;
 pub mod contract;
+pub mod disk;
 pub mod proxy;
 pub mod seed;

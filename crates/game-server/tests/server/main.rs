@@ -12,6 +12,7 @@
 
 mod admin;
 mod bad_input;
+mod disk;
 mod handshake;
 mod play;
 #[path = "../../examples/drive/player.rs"]

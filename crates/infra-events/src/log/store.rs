@@ -220,6 +220,11 @@ impl HealthCheck for LogEventStore {
     }
 
     async fn check(&self) -> Finding {
+        let is_full = self.condition.lock().full.is_some();
+        if is_full {
+            // Whether there is room again is seen at the next look at the condition.
+            let _roomy = self.order(Order::Probe, "check event log").await.is_ok();
+        }
         let condition = self.condition.lock();
         if let Some(poison) = &condition.poisoned {
             return Finding::down(poison.to_string());

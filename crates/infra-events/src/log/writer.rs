@@ -40,9 +40,21 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Order {
-    Append { append: Append, correlation: Option<CorrelationId>, trace: Option<TraceContext> },
-    Truncate { stream: StreamName, before: Version },
-    Tombstone { stream: StreamName, expected: Expected },
+    Append {
+        append: Append,
+        correlation: Option<CorrelationId>,
+        trace: Option<TraceContext>,
+    },
+    Truncate {
+        stream: StreamName,
+        before: Version,
+    },
+    Tombstone {
+        stream: StreamName,
+        expected: Expected,
+    },
+    /// Tries again for a segment, if the last one could not be made.
+    Probe,
 }
 
 /// An order, who waits for it, and its place in the queue.
@@ -155,6 +167,10 @@ impl Writer {
                 self.stage(&Commit::Tombstone { stream: stream.clone() })?;
                 self.reader.catalogue.write().index.tombstone(&stream);
                 Ok(self.done())
+            }
+            Order::Probe => {
+                let is_full = self.condition.lock().full.is_some();
+                if is_full { self.roll(0) } else { Ok(()) }.map(|()| self.done())
             }
         }
     }
@@ -329,6 +345,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Flushes the group; one that failed before is never tried again, for after a failed sync
+    /// nothing is known of what the disk has (Rebello et al., Can Applications Recover from fsync
+    /// Failures?, 2020).
+    fn commit(&mut self) -> Result<()> {
+        if self.condition.lock().poisoned.is_some() && !self.pending.is_empty() {
+            return Err(fate_unknown());
+        }
+        self.flush().map_err(|cause| self.poison(cause))
+    }
+
     fn poison(&self, cause: io::Error) -> Error {
         tracing::error!(error = &cause as &dyn std::error::Error, "the event log is poisoned");
         POISONED.set(1.0);
@@ -337,15 +363,12 @@ impl Writer {
             .detail("an earlier write failed; reopen the log")
             .because(Arc::clone(&cause));
         self.condition.lock().poisoned = Some(later);
-        Error::new(ErrorKind::Indeterminate, "append to stream")
-            .detail("the write or its sync failed")
-            .because(cause)
-            .idempotent()
+        fate_unknown().because(cause)
     }
 
     /// Makes the group durable, shows it to readers, and answers everybody.
     fn settle(&mut self, waiting: Vec<Waiting>, begun: Instant) {
-        let failed = self.flush().err().map(|cause| self.poison(cause));
+        let failed = self.commit().err();
         let n_waiting = waiting.len();
         if failed.is_none() {
             self.publish();
@@ -394,6 +417,12 @@ impl Writer {
             self.witness_synced = self.options.clock.now();
         }
     }
+}
+
+fn fate_unknown() -> Error {
+    Error::new(ErrorKind::Indeterminate, "append to stream")
+        .detail("the write or its sync failed")
+        .idempotent()
 }
 
 fn outcome(result: &Result<Appended>) -> Outcome {
