@@ -1,6 +1,6 @@
 //! Whole games by clients that know the protocol alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,9 @@ pub(crate) async fn play_on(player: &mut Player, mut number: u64) -> u64 {
         if let Some(mut choice) = player.known.table.choose() {
             number += 1;
             choice["action"] = json!(number);
-            act(player, &choice).await;
+            while let Some(pause) = act(player, &choice).await["retry_after_ms"].as_u64() {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
             continue;
         }
         let message = player.next().await.unwrap().expect("closed");
@@ -33,13 +35,15 @@ async fn a_person_and_three_bots_play_a_game_to_its_end() {
     spectator.say(&json!({"type": "spectate", "room": mei.known.room})).await.unwrap();
     until(&mut spectator, "joined").await;
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
-    play_on(&mut mei, 1).await;
-    while !spectator.known.table.is_over {
-        let message = spectator.next().await.unwrap().expect("closed");
-        spectator.take(&message).unwrap();
-        let shown = message["event"].to_string();
-        assert!(!shown.contains("\"hand\":["), "a spectator sees no hand: {shown}");
-    }
+    let watch = async {
+        while !spectator.known.table.is_over {
+            let message = spectator.next().await.unwrap().expect("closed");
+            spectator.take(&message).unwrap();
+            let shown = message["event"].to_string();
+            assert!(!shown.contains("\"hand\":["), "a spectator sees no hand: {shown}");
+        }
+    };
+    tokio::join!(play_on(&mut mei, 1), watch);
     let state = host.state_of(&mei.known.room).await;
     assert_eq!(state["status"], "completed");
     assert_eq!(state["offset"], mei.known.table.offset);

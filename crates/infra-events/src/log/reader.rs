@@ -145,7 +145,8 @@ impl Reader {
             return Ok(page);
         }
         let places = self.catalogue.read().places_after(after, FRAMES_PER_PAGE);
-        for place in places {
+        // What lies beyond is staged, and may not be on the disk yet.
+        for place in places.into_iter().take_while(|place| place.first <= visible) {
             for event in self.frame(place)?.iter() {
                 if event.position <= after {
                     continue;

@@ -6,6 +6,8 @@
 //! Because a clause answers instead of panicking, the same function also proves itself: it is run
 //! against an implementation that is wrong on purpose, and must then answer with a breach.
 
+pub mod event;
+
 use std::fmt;
 
 /// How an implementation broke a clause.
