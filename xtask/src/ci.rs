@@ -11,13 +11,13 @@ use crate::{
 const HELP: &str = "\
 Usage: cargo xtask ci [--only STEPS] [--skip STEPS]
 
-Steps: fmt, clippy, layers, tests, doctests, coverage, behaviours, docs, deny, simulate.
+Steps: fmt, clippy, layers, tests, doctests, coverage, behaviours, docs, deny, simulate, crash.
 STEPS are names divided by commas. The tests run once, instrumented, with real servers.";
 
 /// A step and what it does.
 type Step = (&'static str, fn() -> Result<(), String>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("fmt", fmt),
     ("layers", || layers::run(&[])),
     ("clippy", clippy),
@@ -28,6 +28,7 @@ const STEPS: [Step; 10] = [
     ("docs", docs),
     ("deny", deny),
     ("simulate", simulate),
+    ("crash", crash),
 ];
 
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
@@ -139,6 +140,17 @@ fn simulate() -> Result<(), String> {
     let (once, again) = (play()?, play()?);
     println!("{once}");
     if once == again { Ok(()) } else { Err(format!("the same seed played otherwise:\n{again}")) }
+}
+
+/// Kills the instrumented server a few times; the full run is a command of its own.
+fn crash() -> Result<(), String> {
+    let args = ["build", "-p", "game-server", "--locked", "--all-features", "--bins", "--examples"];
+    shell::run(&mut coverage::instrumented("cargo", &args)?)?;
+    let folder = shell::target().join("debug");
+    let mut drive = shell::command(folder.join("examples/drive"), &["crash"]);
+    drive.args(["--runs", "5", "--rooms", "10"]).env("GAME_SERVER_BIN", folder.join("game-server"));
+    // What the killed processes would tell of their coverage is half written.
+    shell::run(drive.env("LLVM_PROFILE_FILE", folder.join("crash-%p.profraw")))
 }
 
 #[cfg(test)]

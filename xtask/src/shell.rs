@@ -46,7 +46,8 @@ pub(crate) fn read(command: &mut Command) -> Result<String, String> {
 pub(crate) fn exists(program: impl AsRef<OsStr>) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    // Some subcommands of cargo refuse `--version` without their name: that they start is enough.
+    command.status().is_ok()
 }
 
 fn describe(command: &Command) -> String {

@@ -249,6 +249,36 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_has_a_name_and_tells_whether_the_call_may_be_repeated() {
+        let (expected, actual) = (Expected::Absent, Version::new(1));
+        let kinds = [
+            (ErrorKind::NotFound, "not_found", false),
+            (ErrorKind::Conflict { expected, actual }, "conflict", false),
+            (ErrorKind::Invalid, "invalid", false),
+            (ErrorKind::Unavailable, "unavailable", true),
+            (ErrorKind::Timeout, "timeout", true),
+            (ErrorKind::Indeterminate, "indeterminate", false),
+            (ErrorKind::Throttled { retry_after: Duration::ZERO }, "throttled", true),
+            (ErrorKind::Overloaded, "overloaded", true),
+            (ErrorKind::Unsupported, "unsupported", false),
+            (ErrorKind::LeaseLost, "lease_lost", false),
+            (ErrorKind::Fenced, "fenced", false),
+            (ErrorKind::Poisoned, "poisoned", false),
+            (ErrorKind::Corrupt, "corrupt", false),
+            (ErrorKind::Denied, "denied", false),
+            (ErrorKind::Closed, "closed", false),
+            (ErrorKind::Internal, "internal", false),
+        ];
+        for (kind, name, is_transient) in kinds {
+            let error = Error::invalid("try", "a detail");
+            assert_eq!((error.operation(), error.detail_text()), ("try", Some("a detail")));
+            let error = Error::new(kind.clone(), "try");
+            assert_eq!((kind.name(), error.is_transient()), (name, is_transient));
+            assert!(error.to_string().starts_with(&format!("try: {}", name.replace('_', " "))));
+        }
+    }
+
+    #[test]
     fn a_clone_keeps_the_source() {
         let error = Error::new(ErrorKind::Corrupt, "open log").because("bad checksum").clone();
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("bad checksum"));

@@ -105,3 +105,24 @@ pub trait HealthCheck: Send + Sync + Debug {
     /// Dropping the future has no effect.
     async fn check(&self) -> Finding;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_as_bad_as_its_worst_check() {
+        let check = |finding| CheckReport {
+            name: "disk".to_owned(),
+            finding,
+            age: Duration::ZERO,
+            duration: Duration::ZERO,
+        };
+        let checks = [Finding::up(), Finding::degraded("4 % free"), Finding::down("gone")];
+        let reports = (0..=3).map(|count| {
+            HealthReport::of(checks.iter().take(count).cloned().map(check).collect()).status
+        });
+        let worst = [Status::Up, Status::Up, Status::Degraded, Status::Down];
+        assert_eq!(reports.collect::<Vec<_>>(), worst);
+    }
+}

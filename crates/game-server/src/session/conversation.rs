@@ -266,13 +266,28 @@ impl Game {
     /// Sends a connection into a room and waits until it is there.
     async fn go(&self, session: &mut Session, room: RoomCode, enter: Enter) -> Result<(), Refused> {
         let token = enter.token.clone();
-        let place = if token.is_some() { Place::Seated(room) } else { Place::Watching(room) };
+        // Before anything is waited for: a client may go while it is on its way in, and then the
+        // room must hear of it, after the letter that brings it in.
+        session.place = if token.is_some() { Place::Seated(room) } else { Place::Watching(room) };
+        if let Err(refused) = self.knock(room, enter).await {
+            session.place = Place::Lobby;
+            return Err(refused);
+        }
+        self.lobby.leave(session.connection.id());
+        if let Some(token) = token {
+            self.tokens.lock().insert(session.connection.id(), token);
+        }
+        Ok(())
+    }
+
+    /// Asks a room to let a connection in.
+    async fn knock(&self, room: RoomCode, enter: Enter) -> Result<(), Refused> {
         let is_new = matches!(enter.purpose, Purpose::Create { .. });
         let (reply, answer) = oneshot::channel();
         let mail = Mail::Enter(Box::new(enter), reply);
-        let sent = if is_new {
+        if is_new {
             let handle = self.registry.open(room).await.map_err(|error| setback(&error))?;
-            handle.send(mail).await.map_err(|_| refused(Setback::Overloaded))
+            handle.send(mail).await.map_err(|_| refused(Setback::Overloaded))?;
         } else {
             self.registry.send(room, mail).await.map_err(|error| {
                 if matches!(error.kind(), ErrorKind::NotFound) {
@@ -280,18 +295,10 @@ impl Game {
                 } else {
                     setback(&error)
                 }
-            })
-        };
-        sent?;
+            })?;
+        }
         match answer.await {
-            Ok(Entry::Entered) => {
-                self.lobby.leave(session.connection.id());
-                session.place = place;
-                if let Some(token) = token {
-                    self.tokens.lock().insert(session.connection.id(), token);
-                }
-                Ok(())
-            }
+            Ok(Entry::Entered) => Ok(()),
             Ok(Entry::Refused(code)) => Err(refused(code)),
             Err(_) => Err(refused(Setback::Overloaded)),
         }

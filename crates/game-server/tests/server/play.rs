@@ -1,13 +1,13 @@
 //! Whole games by clients that know the protocol alone.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{
     player::{Player, text},
     raw::{Heard, RawSocket},
-    support::{Host, act, ask, eventually, start, start_in, until},
+    support::{act, ask, start, start_in, until},
 };
 
 /// Plays until the game is over; every message is taken into account.
@@ -125,22 +125,11 @@ async fn people_chat_and_make_gestures_and_a_newer_connection_takes_the_seat() {
     let gesture = until(&mut mei, "emoji").await;
     assert_eq!((&gesture["seat"], &gesture["emoji"]), (&json!(1), &json!("clap")));
     let newer = Player::come_back(host.server.addr(), li.known.clone()).await.unwrap();
-    let closed = loop {
-        match li.next().await.unwrap() {
-            Some(message) => assert_ne!(text(&message, "type"), "error"),
-            None => break true,
-        }
-    };
-    assert!(closed);
+    while let Some(message) = li.next().await.unwrap() {
+        assert_ne!(text(&message, "type"), "error", "{message}");
+    }
     drop(newer);
-    let absent = async |host: &Host, room: &str| {
-        let mut spectator = host.player().await;
-        spectator.say(&json!({"type": "spectate", "room": room})).await.unwrap();
-        let presence = until(&mut spectator, "presence").await;
-        presence["connected"] == json!([true, false, false, false])
-    };
-    let (host, room) = (Arc::new(host), mei.known.room.clone());
-    eventually("the seat of a closed connection is shown as away", || absent(&host, &room)).await;
+    while until(&mut mei, "presence").await["connected"] != json!([true, false, false, false]) {}
     let leave = act(&mut mei, &json!({"type": "leave_room", "action": 2})).await;
     assert_eq!(leave["type"], "ack", "{leave}");
 }
@@ -181,4 +170,30 @@ async fn a_spectator_comes_back_to_what_it_missed_and_leaves() {
         let joined = ask(&mut spectator, &again, &["joined", "resumed"]).await;
         assert_eq!(joined["why"], why, "{joined}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_while_it_comes_in_leaves_no_ghost() {
+    let host = start().await;
+    let mut mei = host.host("Mei").await;
+    let join = json!({"type": "join_room", "room": mei.known.room, "name": "Ghost"});
+    for _ in 0..20 {
+        let mut ghost = RawSocket::greeted(host.server.addr()).await;
+        ghost.say(&json!({"type": "spectate", "room": mei.known.room}).to_string()).await;
+        drop(ghost);
+    }
+    let mut ghost = RawSocket::greeted(host.server.addr()).await;
+    ghost.say(&join.to_string()).await;
+    drop(ghost);
+    // Everybody who came has gone once a later visitor is alone with the host.
+    let alone = json!([true, false, false, false]);
+    let mut spectator = host.player().await;
+    spectator.say(&json!({"type": "spectate", "room": mei.known.room})).await.unwrap();
+    loop {
+        let presence = until(&mut spectator, "presence").await;
+        if presence["connected"] == alone && presence["spectators"] == 1 {
+            break;
+        }
+    }
+    act(&mut mei, &json!({"type": "chat", "action": 1, "text": "still here"})).await;
 }
