@@ -63,7 +63,8 @@ fn read(path: &str) -> Result<String, String> {
 
 /// Reads the report of the last run.
 pub(crate) fn last_run() -> Result<Results, String> {
-    let path = shell::target().join("nextest/ci/junit.xml");
+    // The test runner keeps its reports with the workspace, wherever cargo builds.
+    let path = shell::root().join("target/nextest/ci/junit.xml");
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("{}: {error} (run the tests first)", path.display()))?;
     Ok(results(&text))

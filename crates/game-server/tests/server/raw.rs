@@ -32,6 +32,18 @@ pub(crate) async fn exchange(addr: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends bytes and returns the head of the answer.
+pub(crate) async fn head(addr: SocketAddr, bytes: &[u8]) -> String {
+    let mut socket = TcpStream::connect(addr).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = tokio::time::timeout(PATIENCE, socket.read_u8()).await;
+        head.push(byte.expect("the peer does not answer").expect("the peer closes"));
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
 /// Asks for a path by GET; returns status, content type and body.
 pub(crate) async fn get(
     addr: SocketAddr,
