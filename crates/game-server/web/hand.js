@@ -60,7 +60,7 @@ function handGroup(hand, selected, select) {
         ...{ type: "button", class: "piece", "data-piece": id, "data-key": `piece-${id}` },
         ...{
           "aria-pressed": String(selected.has(id)),
-          "aria-label": `${pieceName(id)}, ${points} points`,
+          "aria-label": `${pieceName(id)}, ${count(points, "point")}`,
         },
         on: { click: () => select(id) },
       },
@@ -160,7 +160,7 @@ export function judge(state, chosen) {
   const { game } = state;
   const led = game.table[0];
   const found = classify(chosen);
-  const what = found ? `${playName(found.type)}, ${found.points} points` : "no valid play";
+  const what = found ? `${playName(found.type)}, ${count(found.points, "point")}` : "no valid play";
   if (!isMyTurn(state))
     return { text: chosen.length ? `Chosen: ${what}` : "Play", problem: "It is not your turn." };
   if (chosen.length === 0) return { text: "Play", problem: "Choose pieces of your hand first." };

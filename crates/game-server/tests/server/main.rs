@@ -12,6 +12,7 @@
 
 mod admin;
 mod bad_input;
+mod browser;
 mod disk;
 mod handshake;
 mod play;
