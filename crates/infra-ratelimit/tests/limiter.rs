@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,36 +19,16 @@ use std::{
 
 use infra_core::{
     Clock, ErrorKind,
-    clock::{Instant, Timestamp},
+    clock::Timestamp,
     limit::{Charge, RateLimiter, Verdict},
 };
 use infra_ratelimit::{Limiter, Quota};
+use infra_testkit::clock::ManualClock;
 use proptest::prelude::*;
 
-/// A clock that stands until it is moved.
-#[derive(Debug, Default)]
-struct Hand(Mutex<Duration>);
-
-impl Hand {
-    fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap() += by;
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> Instant {
-        Instant::from_start(*self.0.lock().unwrap())
-    }
-
-    fn wall(&self) -> Timestamp {
-        Timestamp::EPOCH.plus(self.now().since_start())
-    }
-}
-
-fn limiter() -> (Arc<Hand>, Limiter) {
-    let clock = Arc::new(Hand::default());
-    let shared: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
-    let limiter = Limiter::new(shared)
+fn limiter() -> (ManualClock, Limiter) {
+    let clock = ManualClock::new();
+    let limiter = Limiter::new(Arc::new(clock.clone()))
         .limit("player", Quota::new(10, Duration::from_millis(100)).unwrap())
         .limit("room", Quota::new(4, Duration::from_millis(500)).unwrap());
     (clock, limiter)
@@ -126,6 +106,34 @@ proptest! {
     }
 
     #[test]
+    fn in_no_interval_more_is_admitted_than_the_burst_and_what_drips_meanwhile(
+        capacity in 1..20_u32,
+        refill in 1..300_u64,
+        steps in proptest::collection::vec((0..500_u64, 1..4_u32, any::<u64>()), 1..60),
+    ) {
+        let clock = ManualClock::new();
+        let quota = Quota::new(capacity, Duration::from_millis(refill)).unwrap();
+        let limiter = Limiter::new(Arc::new(clock.clone())).limit("player", quota);
+        let mut admitted: Vec<(u64, u64)> = Vec::new();
+        for (pause, cost, wall) in steps {
+            clock.advance(Duration::from_millis(pause));
+            // The wall clock may jump either way: it decides nothing.
+            clock.skew(Timestamp::from_millis(wall));
+            if run(limiter.acquire(&[charge("player", "ann", cost)])).unwrap().is_admitted() {
+                let now = u64::try_from(clock.now().since_start().as_millis()).unwrap();
+                admitted.push((now, u64::from(cost)));
+            }
+        }
+        for (first, (begun, _)) in admitted.iter().enumerate() {
+            let mut sum = 0;
+            for (now, cost) in &admitted[first..] {
+                sum += cost;
+                prop_assert!(sum * refill <= u64::from(capacity) * refill + (now - begun));
+            }
+        }
+    }
+
+    #[test]
     fn after_the_named_wait_the_same_request_passes(
         costs in proptest::collection::vec(1..10_u32, 1..20),
     ) {
@@ -153,6 +161,28 @@ proptest! {
         // Once the bucket is empty, a peek shows what is left without one more.
         prop_assert_eq!(left() + actual.min(cost), full.max(actual.min(cost)));
     }
+}
+
+#[test]
+fn a_bucket_is_counted_to_the_token_and_refills_to_the_millisecond() {
+    let clock = ManualClock::new();
+    let limiter = Limiter::new(Arc::new(clock.clone()))
+        .limit("player", Quota::new(10, Duration::from_secs(1)).unwrap());
+    let one = [charge("player", "ann", 1)];
+    assert_eq!(run(limiter.peek(&one)).unwrap().remaining, 9, "a peek shows what would remain");
+    assert_eq!(run(limiter.peek(&one)).unwrap().remaining, 9, "and takes nothing");
+    for left in (0..10).rev() {
+        let decision = run(limiter.acquire(&one)).unwrap();
+        assert!(decision.is_admitted());
+        assert_eq!(decision.remaining, left);
+    }
+    let refused = run(limiter.acquire(&one)).unwrap();
+    assert_eq!((refused.remaining, refused.retry_after()), (0, Some(Duration::from_secs(1))));
+    clock.advance(Duration::from_millis(2_999));
+    let taken = (0..5).filter(|_| run(limiter.acquire(&one)).unwrap().is_admitted()).count();
+    assert_eq!(taken, 2, "the third is not whole yet");
+    clock.advance(Duration::from_millis(1));
+    assert!(run(limiter.acquire(&one)).unwrap().is_admitted());
 }
 
 #[test]
@@ -187,9 +217,8 @@ fn a_cost_beyond_the_capacity_is_never_admitted_and_bad_requests_are_errors() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_together_get_exactly_the_limit() {
-    let clock: Arc<dyn Clock> = Arc::new(Hand::default());
     let quota = Quota::new(1_000, Duration::from_secs(1)).unwrap();
-    let limiter = Limiter::new(clock).limit("player", quota);
+    let limiter = Limiter::new(Arc::new(ManualClock::new())).limit("player", quota);
     let admitted = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..64)
         .map(|task| {
@@ -212,10 +241,9 @@ async fn many_tasks_together_get_exactly_the_limit() {
 
 #[test]
 fn a_flood_of_keys_makes_no_fresh_budgets_and_frees_those_that_are_full() {
-    let clock = Arc::new(Hand::default());
-    let shared: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
+    let clock = ManualClock::new();
     let quota = Quota::new(2, Duration::from_secs(1)).unwrap();
-    let limiter = Limiter::new(shared).keys(100).limit("address", quota);
+    let limiter = Limiter::new(Arc::new(clock.clone())).keys(100).limit("address", quota);
     let admitted =
         |key: String| run(limiter.acquire(&[Charge::one("address", key)])).unwrap().is_admitted();
     assert!((0..100).all(|number| admitted(format!("first {number}"))));

@@ -3,12 +3,11 @@
 //! Durability and honesty about unknown fates need a disk that fails and a process that is killed:
 //! they are shown by each engine's own fault and crash tests.
 //!
-//! ```
-//! # mod example {
-//! # async fn open() -> std::sync::Arc<dyn infra_core::event::EventStore> { unimplemented!() }
-//! // In a test of your own store, `open` is an async function that makes an empty one:
-//! infra_testkit::event_store_contract!(open());
-//! # }
+//! ```ignore
+//! mod my_store_keeps {
+//!     // An async function of your own that makes an empty store.
+//!     infra_testkit::event_store_contract!(super::open());
+//! }
 //! ```
 
 mod clauses;
