@@ -51,6 +51,7 @@ mod wrong {
             "fenced" => suite::fenced(store).await,
             "read_your_writes" => suite::read_your_writes(store).await,
             "bounded_reads" => suite::bounded_reads(store).await,
+            "ranged" => suite::ranged(store).await,
             "backward" => suite::backward(store).await,
             "filtered" => suite::filtered(store).await,
             "truncated" => suite::truncated(store).await,

@@ -13,10 +13,11 @@ use infra_core::{
     lease::Fence,
     version::{Expected, FencingToken, Position, Version},
 };
+use rand::RngExt as _;
 use tokio::task::JoinSet;
 
 use super::{Store, event, say, stream, whole, words};
-use crate::{contract::Verdict, ensure, ensure_eq};
+use crate::{contract::Verdict, ensure, ensure_eq, seed::Seed};
 
 /// A refused append leaves no event behind, in no stream.
 pub async fn all_or_nothing(store: Store) -> Verdict {
@@ -239,6 +240,32 @@ pub async fn backward(store: Store) -> Verdict {
     }
     let forward = store.read_stream(&stream("a")?, Version::new(5), Direction::Forward, 9).await?;
     ensure_eq!(forward.len(), 2, "forward from the fifth of six");
+    Ok(())
+}
+
+/// Any range of a stream, either way, is that slice of it, whatever other streams do.
+pub async fn ranged(store: Store) -> Verdict {
+    for number in 0..30_u32 {
+        say(&store, "a", &number.to_string()).await?;
+        say(&store, if number % 2 == 0 { "b" } else { "c" }, "between").await?;
+    }
+    let all: Vec<u64> = (1..=30).collect();
+    for seed in Seed::each(100) {
+        let mut dice = seed.dice();
+        let (from, limit) = (dice.random_range(0..=33_u64), dice.random_range(0..=33_usize));
+        let forward = all.iter().copied().filter(|version| from <= *version);
+        let backward = all.iter().rev().copied().filter(|version| *version <= from);
+        let slices: [(Direction, Vec<u64>); 2] = [
+            (Direction::Forward, forward.take(limit).collect()),
+            (Direction::Backward, backward.take(limit).collect()),
+        ];
+        for (direction, slice) in slices {
+            let read =
+                store.read_stream(&stream("a")?, Version::new(from), direction, limit).await?;
+            let read: Vec<u64> = read.iter().map(|event| event.version.get()).collect();
+            ensure_eq!(read, slice, "{limit} {direction:?} from {from}, {seed}");
+        }
+    }
     Ok(())
 }
 

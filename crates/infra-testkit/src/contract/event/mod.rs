@@ -49,6 +49,7 @@ macro_rules! event_store_contract {
                 read_your_writes,
                 bounded_reads,
                 backward,
+                ranged,
                 filtered,
                 truncated,
                 tombstoned,
