@@ -1,6 +1,6 @@
 //! Everything that must hold before a change lands.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use crate::{
     args::{self, Asked},
@@ -129,28 +129,36 @@ fn deny() -> Result<(), String> {
     shell::run(&mut shell::command("cargo", &args))
 }
 
-/// Plays games with the instrumented program twice; the digests must be equal.
+/// Plays games twice; the digests must be equal.
 fn simulate() -> Result<(), String> {
     let play = || {
-        let args = ["run", "-q", "-p", "game-server", "--locked", "--all-features", "--"];
-        let mut command = coverage::instrumented("cargo", &args)?;
-        command.args(["simulate", "--games", "50", "--seed", "7"]);
-        shell::read(&mut command)
+        let mut server = built("game-server")?;
+        shell::read(server.args(["simulate", "--games", "50", "--seed", "7"]))
     };
     let (once, again) = (play()?, play()?);
     println!("{once}");
     if once == again { Ok(()) } else { Err(format!("the same seed played otherwise:\n{again}")) }
 }
 
-/// Kills the instrumented server a few times; the full run is a command of its own.
+/// Kills the server a few times; the full run is a command of its own.
 fn crash() -> Result<(), String> {
-    let args = ["build", "-p", "game-server", "--locked", "--all-features", "--bins", "--examples"];
-    shell::run(&mut coverage::instrumented("cargo", &args)?)?;
+    let server = built("game-server")?;
+    let mut drive = built("examples/drive")?;
+    drive.args(["crash", "--runs", "5", "--rooms", "10"]);
+    shell::run(drive.env("GAME_SERVER_BIN", server.get_program()))
+}
+
+/// Returns the command of a program that was built with the tests.
+fn built(name: &str) -> Result<Command, String> {
     let folder = shell::target().join("debug");
-    let mut drive = shell::command(folder.join("examples/drive"), &["crash"]);
-    drive.args(["--runs", "5", "--rooms", "10"]).env("GAME_SERVER_BIN", folder.join("game-server"));
-    // What the killed processes would tell of their coverage is half written.
-    shell::run(drive.env("LLVM_PROFILE_FILE", folder.join("crash-%p.profraw")))
+    let path = folder.join(name);
+    if !path.exists() {
+        return Err(format!("{name} is not there: run the tests first"));
+    }
+    let mut command = shell::command(path, &[]);
+    // It is instrumented, and what it would tell of its coverage is not asked for.
+    command.env("LLVM_PROFILE_FILE", folder.join("unread-%p.profraw"));
+    Ok(command)
 }
 
 #[cfg(test)]
