@@ -1,1 +1,31 @@
 //! A local cache with single-flight loads, fenced fills and expiry on an injected clock.
+//!
+//! Many callers that miss the same key share one load, of a failing origin as well. What was
+//! invalidated while it was loaded is never kept, so a cache cannot serve what a writer has already
+//! replaced. Deadlines are judged by the [`Clock`](infra_core::clock::Clock) port.
+//!
+//! ```
+//! use std::time::Duration;
+//! use infra_core::SystemClock;
+//! use infra_cache::{LocalCache, Options};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let options = Options::new(10_000).ttl(Duration::from_secs(60));
+//! let names = LocalCache::new(options, SystemClock::shared());
+//! let name = names.get_or_load(&7, async || Ok("Ann".to_owned())).await?;
+//! assert_eq!(name, "Ann");
+//! assert_eq!(names.get(&7).as_deref(), Some("Ann"));
+//! # Ok::<(), infra_core::Error>(()) }).unwrap();
+//! ```
+
+mod bytes;
+mod entry;
+mod flight;
+mod local;
+mod options;
+mod telemetry;
+
+pub use bytes::BytesCache;
+pub use local::LocalCache;
+pub use options::Options;
+pub use telemetry::METRICS;
