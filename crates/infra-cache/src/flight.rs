@@ -44,3 +44,32 @@ impl<K: Hash + Eq, V> Drop for Seat<'_, K, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_kept_as_long_as_somebody_waits_for_it() {
+        let flights: Flights<u32, u32> = Flights::new();
+        let (one, two) = (flights.join(&1), flights.join(&1));
+        assert!(Arc::ptr_eq(&one.flight, &two.flight));
+        drop(one);
+        assert_eq!(flights.0.lock().len(), 1);
+        drop(two);
+        assert_eq!(flights.0.lock().len(), 0);
+        (0..1_000).for_each(|key| drop(flights.join(&key)));
+        assert_eq!(flights.0.lock().len(), 0, "abandoned loads leave nothing");
+    }
+
+    #[test]
+    fn who_leaves_a_superseded_load_leaves_the_later_one_alone() {
+        let flights: Flights<u32, u32> = Flights::new();
+        let superseded = flights.join(&1);
+        flights.0.lock().remove(&1);
+        let later = flights.join(&1);
+        drop(superseded);
+        assert_eq!(flights.0.lock().len(), 1);
+        drop(later);
+    }
+}

@@ -53,9 +53,9 @@ async fn many_callers_share_one_load_also_of_a_failing_origin() {
     for failing in [false, true] {
         let (_, cache) = cache(Options::new(10));
         let loads = Arc::new(AtomicU32::new(0));
-        let all = Arc::new(Barrier::new(100));
+        let all = Arc::new(Barrier::new(1_000));
         let mut callers = JoinSet::new();
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             let (cache, loads, all) = (cache.clone(), Arc::clone(&loads), Arc::clone(&all));
             callers.spawn(async move {
                 all.wait().await;
@@ -72,6 +72,27 @@ async fn many_callers_share_one_load_also_of_a_failing_origin() {
         assert!(answers.iter().all(|answer| *answer == (!failing).then_some(7)));
         assert_eq!(cache.get(&1).is_some(), !failing, "an error is not kept");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_of_different_keys_run_side_by_side() {
+    let (_, cache) = cache(Options::new(100));
+    let all = Arc::new(Barrier::new(50));
+    let mut callers = JoinSet::new();
+    for key in 0..50 {
+        let (cache, all) = (cache.clone(), Arc::clone(&all));
+        callers.spawn(async move {
+            // No load ends before all have begun.
+            let load = async || {
+                all.wait().await;
+                Ok(u64::from(key))
+            };
+            cache.get_or_load(&key, load).await.unwrap()
+        });
+    }
+    let mut loaded = callers.join_all().await;
+    loaded.sort_unstable();
+    assert_eq!(loaded, (0..50).collect::<Vec<_>>());
 }
 
 /// A way to supersede a load, and what is there then.
