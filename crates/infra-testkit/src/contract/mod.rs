@@ -7,6 +7,7 @@
 //! against an implementation that is wrong on purpose, and must then answer with a breach.
 
 pub mod event;
+pub mod pubsub;
 
 use std::fmt;
 

@@ -1,0 +1,62 @@
+//! The contract of the pub/sub port over the memory bus, and over wrong ones.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails"
+)]
+
+use std::{future::Ready, sync::Arc};
+
+use bytes::Bytes;
+use infra_core::{
+    ErrorKind,
+    pubsub::{Pattern, PubSub, Subject},
+};
+use infra_messaging::MemoryPubSub;
+use infra_testkit::contract::pubsub::{
+    self as suite,
+    wrong::{Bug, Wrong},
+};
+
+fn memory() -> Ready<Arc<dyn PubSub>> {
+    std::future::ready(Arc::new(MemoryPubSub::new(100)))
+}
+
+mod memory_keeps {
+    infra_testkit::pubsub_contract!(super::memory());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_planted_bug_is_caught_by_its_clause() {
+    for (bug, clause) in Bug::ALL {
+        let bus = Wrong::plant(memory().await, bug);
+        let verdict = match clause {
+            "at_most_once_and_in_order" => suite::at_most_once_and_in_order(bus).await,
+            "never_silent" => suite::never_silent(bus).await,
+            "from_now_on" => suite::from_now_on(bus).await,
+            "matched" => suite::matched(bus).await,
+            "unhindered" => suite::unhindered(bus).await,
+            unknown => panic!("there is no clause `{unknown}`"),
+        };
+        assert!(verdict.is_err(), "{clause} did not catch {bug:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_subscription_is_forgotten_and_a_closed_bus_takes_nothing_more() {
+    let bus = MemoryPubSub::new(10);
+    let (all, subject) = (Pattern::new(">").unwrap(), Subject::new("a").unwrap());
+    let mut kept = bus.subscribe(&all).await.unwrap();
+    drop(bus.subscribe(&all).await.unwrap());
+    assert_eq!(bus.subscribers(), 1);
+    bus.publish(&subject, Bytes::from_static(b"last")).await.unwrap();
+    bus.close();
+    let refused = bus.publish(&subject, Bytes::new()).await.unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Closed);
+    assert!(bus.subscribe(&all).await.is_err());
+    let mut next = async || std::future::poll_fn(|cx| kept.as_mut().poll_next(cx)).await;
+    assert!(next().await.is_some(), "what waits is still delivered");
+    assert_eq!(next().await, None);
+}
