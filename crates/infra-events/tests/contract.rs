@@ -31,42 +31,8 @@ mod log_keeps {
     infra_testkit::event_store_contract!(super::log());
 }
 
-mod wrong {
-    use infra_testkit::contract::{
-        Verdict,
-        event::{
-            self as suite, Store,
-            wrong::{Bug, Wrong},
-        },
-    };
+mod wrong_ones {
+    use infra_testkit::contract::event::wrong::Wrong;
 
-    async fn judge(clause: &str, store: Store) -> Verdict {
-        match clause {
-            "all_or_nothing" => suite::all_or_nothing(store).await,
-            "gapless" => suite::gapless(store).await,
-            "ordered" => suite::ordered(store).await,
-            "one_winner" => suite::one_winner(store).await,
-            "expected" => suite::expected(store).await,
-            "idempotent" => suite::idempotent(store).await,
-            "fenced" => suite::fenced(store).await,
-            "read_your_writes" => suite::read_your_writes(store).await,
-            "bounded_reads" => suite::bounded_reads(store).await,
-            "ranged" => suite::ranged(store).await,
-            "backward" => suite::backward(store).await,
-            "filtered" => suite::filtered(store).await,
-            "truncated" => suite::truncated(store).await,
-            "tombstoned" => suite::tombstoned(store).await,
-            "live_without_gap" => suite::live_without_gap(store).await,
-            "waits_for_a_position" => suite::waits_for_a_position(store).await,
-            unknown => panic!("there is no clause `{unknown}`"),
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn every_planted_bug_is_caught_by_its_clause() {
-        for (bug, clause) in Bug::ALL {
-            let verdict = judge(clause, Wrong::plant(super::memory().await, bug)).await;
-            assert!(verdict.is_err(), "{clause} did not catch {bug:?}");
-        }
-    }
+    infra_testkit::event_store_contract!(planted async |bug| Wrong::plant(super::memory().await, bug));
 }

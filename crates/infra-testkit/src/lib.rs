@@ -18,5 +18,6 @@
 pub mod clock;
 pub mod contract;
 pub mod disk;
+pub mod model;
 pub mod proxy;
 pub mod seed;

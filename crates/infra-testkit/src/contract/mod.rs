@@ -6,10 +6,19 @@
 //! Because a clause answers instead of panicking, the same function also proves itself: it is run
 //! against an implementation that is wrong on purpose, and must then answer with a breach.
 
+pub mod archive;
+pub mod cache;
+pub mod document;
 pub mod event;
+pub mod lease;
+pub mod limit;
 pub mod pubsub;
+pub mod queue;
+pub mod snapshot;
 
 use std::fmt;
+
+use tokio::runtime::Builder;
 
 /// How an implementation broke a clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,11 +74,12 @@ macro_rules! ensure_eq {
 
 /// Stamps out one test per clause of a suite.
 ///
-/// `$module` is the suite, `$make` an async expression that yields a fresh implementation; it is
-/// evaluated once per clause. A suite wraps this macro with its own list of clauses.
+/// `$make` is an async expression that yields a fresh implementation; it is evaluated once per
+/// clause. Timed clauses run on tokio's paused time, all others on several threads. A suite wraps
+/// this macro with its own list of clauses.
 #[macro_export]
 macro_rules! stamp {
-    ($suite:path, $make:expr, [$($clause:ident),+ $(,)?]) => {
+    ($suite:path, [$($clause:ident),* $(,)?], timed [$($timed:ident),* $(,)?], $make:expr) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $clause() {
@@ -79,6 +89,58 @@ macro_rules! stamp {
                     panic!("{}: {breach}", stringify!($clause));
                 }
             }
-        )+
+        )*
+        $(
+            #[tokio::test(start_paused = true)]
+            async fn $timed() {
+                use $suite as suite;
+                let implementation = $make.await;
+                if let Err(breach) = suite::$timed(implementation).await {
+                    panic!("{}: {breach}", stringify!($timed));
+                }
+            }
+        )*
     };
+}
+
+/// Stamps out the test of the suite itself: that each planted bug is caught by its clause.
+///
+/// `$make` takes the bug and yields the implementation that has it. A suite wraps this macro with
+/// the same list of clauses as [`stamp`](crate::stamp).
+#[macro_export]
+macro_rules! planted {
+    ($suite:path, [$($clause:ident),* $(,)?], timed [$($timed:ident),* $(,)?], $make:expr) => {
+        #[test]
+        fn every_planted_bug_is_caught_by_its_clause() {
+            use $suite as suite;
+            let timed: &[&str] = &[$(stringify!($timed)),*];
+            for (bug, clause) in suite::wrong::Bug::ALL {
+                let verdict = $crate::contract::run(timed.contains(&clause), async {
+                    let wrong = $make(bug).await;
+                    match clause {
+                        $(stringify!($clause) => suite::$clause(wrong).await,)*
+                        $(stringify!($timed) => suite::$timed(wrong).await,)*
+                        unknown => panic!("there is no clause `{unknown}`"),
+                    }
+                });
+                assert!(verdict.is_err(), "{clause} did not catch {bug:?}");
+            }
+        }
+    };
+}
+
+/// Runs a future as a clause is run: on several threads, or on one with paused time.
+///
+/// # Panics
+///
+/// If no runtime can be started.
+#[expect(clippy::panic, reason = "a panic is how a test fails")]
+pub fn run<T>(is_timed: bool, future: impl Future<Output = T>) -> T {
+    let mut builder =
+        if is_timed { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let runtime = builder.worker_threads(2).enable_all().start_paused(is_timed).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("no runtime: {error}"),
+    }
 }

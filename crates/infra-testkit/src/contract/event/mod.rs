@@ -32,12 +32,16 @@ use super::Breach;
 pub type Store = Arc<dyn EventStore>;
 
 /// Stamps out one test per clause for an event store; the expression makes an empty store.
+///
+/// `planted` before it stamps out the test of the suite itself; then the expression takes a bug.
 #[macro_export]
 macro_rules! event_store_contract {
-    ($make:expr) => {
-        $crate::stamp!(
+    (planted $make:expr) => {
+        $crate::event_store_contract!(@ planted $make);
+    };
+    (@ $then:ident $make:expr) => {
+        $crate::$then!(
             $crate::contract::event,
-            $make,
             [
                 all_or_nothing,
                 gapless,
@@ -55,8 +59,13 @@ macro_rules! event_store_contract {
                 tombstoned,
                 live_without_gap,
                 waits_for_a_position,
-            ]
+            ],
+            timed [],
+            $make
         );
+    };
+    ($make:expr) => {
+        $crate::event_store_contract!(@ stamp $make);
     };
 }
 

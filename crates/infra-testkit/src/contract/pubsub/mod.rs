@@ -17,14 +17,23 @@ use crate::{ensure, ensure_eq};
 pub type Bus = Arc<dyn PubSub>;
 
 /// Stamps out one test per clause for a bus; the expression makes one.
+///
+/// `planted` before it stamps out the test of the suite itself; then the expression takes a bug.
 #[macro_export]
 macro_rules! pubsub_contract {
-    ($make:expr) => {
-        $crate::stamp!(
+    (planted $make:expr) => {
+        $crate::pubsub_contract!(@ planted $make);
+    };
+    (@ $then:ident $make:expr) => {
+        $crate::$then!(
             $crate::contract::pubsub,
-            $make,
-            [at_most_once_and_in_order, never_silent, from_now_on, matched, unhindered]
+            [at_most_once_and_in_order, never_silent, from_now_on, matched, unhindered],
+            timed [],
+            $make
         );
+    };
+    ($make:expr) => {
+        $crate::pubsub_contract!(@ stamp $make);
     };
 }
 

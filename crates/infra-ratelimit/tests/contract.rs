@@ -1,0 +1,28 @@
+//! The contract of the rate limiter port over the local limiter.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails"
+)]
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use infra_core::{SystemClock, limit::RateLimiter};
+use infra_ratelimit::{Limiter, Quota};
+use infra_testkit::contract::limit::LIMITS;
+
+fn local() -> Ready<Arc<dyn RateLimiter>> {
+    let limiter = Limiter::new(SystemClock::shared());
+    ready(Arc::new(LIMITS.into_iter().fold(limiter, |limiter, (name, capacity, each)| {
+        limiter.limit(name, Quota::new(capacity, each).unwrap())
+    })))
+}
+
+mod local_keeps {
+    infra_testkit::rate_limiter_contract!(super::local());
+}
