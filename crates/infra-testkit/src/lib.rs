@@ -21,3 +21,4 @@ pub mod disk;
 pub mod model;
 pub mod proxy;
 pub mod seed;
+pub mod server;

@@ -5,6 +5,21 @@
 //! the port's `# Contract`. A suite's macro stamps out one `#[tokio::test]` per clause and backend.
 //! Because a clause answers instead of panicking, the same function also proves itself: it is run
 //! against an implementation that is wrong on purpose, and must then answer with a breach.
+//!
+//! ```
+//! # use std::{future::{Ready, ready}, sync::Arc};
+//! # use infra_core::{SystemClock, event::EventStore};
+//! # use infra_testkit::model::ModelEvents;
+//! /// Makes an empty store of yours.
+//! fn open() -> Ready<Arc<dyn EventStore>> {
+//!     ready(Arc::new(ModelEvents::new(SystemClock::shared())))
+//! }
+//!
+//! mod my_store_keeps {
+//!     infra_testkit::event_store_contract!(super::open());
+//! }
+//! # fn main() {}
+//! ```
 
 pub mod archive;
 pub mod cache;

@@ -2,13 +2,6 @@
 //!
 //! Durability and honesty about unknown fates need a disk that fails and a process that is killed:
 //! they are shown by each engine's own fault and crash tests.
-//!
-//! ```ignore
-//! mod my_store_keeps {
-//!     // An async function of your own that makes an empty store.
-//!     infra_testkit::event_store_contract!(super::open());
-//! }
-//! ```
 
 mod clauses;
 mod live;

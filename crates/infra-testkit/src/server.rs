@@ -1,0 +1,266 @@
+//! Real servers that a test may hurt: a PostgreSQL, Redis or NATS of its own.
+//!
+//! Tests that only use a server share one of each, whose URL `cargo xtask ci` passes; see
+//! [`shared`]. A test that kills, stops or starves a server starts its own. A supervisor holds it: a
+//! shell that ends the server when its standard input is closed, which happens whatever way the
+//! test ends, so nothing outlives a test that is killed.
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// Starts its arguments, says the process id, and ends it when nothing can be read any more.
+const SUPERVISOR: &str = r#""$@" >server.log 2>&1 & echo $!; read _; kill -9 $! 2>/dev/null; wait"#;
+
+/// Where PostgreSQL's programs are on Debian.
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+
+/// How often it is tried to reach a server that starts, a twentieth of a second apart.
+const TRIES: u32 = 600;
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// PostgreSQL; it refuses to run as root and is run as its own user then.
+    Postgres,
+    /// Redis, which writes each command to its disk before it answers.
+    Redis,
+    /// NATS with `JetStream`.
+    Nats,
+}
+
+impl Kind {
+    /// Returns the environment variable with the URL of the server that all tests of a run share.
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "INFRA_TEST_POSTGRES_URL",
+            Self::Redis => "INFRA_TEST_REDIS_URL",
+            Self::Nats => "INFRA_TEST_NATS_URL",
+        }
+    }
+
+    fn url(self, port: u16) -> String {
+        match self {
+            Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Self::Redis => format!("redis://127.0.0.1:{port}"),
+            Self::Nats => format!("nats://127.0.0.1:{port}"),
+        }
+    }
+
+    /// Returns the command that runs the server on a port and in a folder.
+    fn command(self, port: u16, folder: &Path) -> Vec<String> {
+        let port = port.to_string();
+        let words = match self {
+            Self::Postgres => {
+                let mut words = as_postgres("postgres");
+                let data = folder.join("data").display().to_string();
+                let options = ["-D", &data, "-h", "127.0.0.1", "-p", &port, "-k", &data];
+                words.extend(options.map(str::to_owned));
+                return words;
+            }
+            Self::Redis => {
+                let keep = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+                let place = ["redis-server", "--bind", "127.0.0.1", "--port", &port];
+                [&place[..], &keep].concat()
+            }
+            Self::Nats => vec!["nats-server", "-a", "127.0.0.1", "-p", &port, "-js", "-sd", "data"],
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// Returns the URL of the server that all tests of a run share; each test takes a database, key
+/// prefix or subject of its own.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::NotFound`] if the run has none; it says how to get one.
+pub fn shared(kind: Kind) -> io::Result<String> {
+    env::var(kind.variable()).map_err(|_| {
+        let variable = kind.variable();
+        let help = format!("{variable} is not set: export what `cargo xtask services up` prints");
+        io::Error::new(io::ErrorKind::NotFound, help)
+    })
+}
+
+/// A server that belongs to one test; it ends with this value, or with the test's process.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    port: u16,
+    folder: TempDir,
+    supervisor: Child,
+    pid: Pid,
+}
+
+impl Server {
+    /// Starts a server with an empty folder on a free port, and waits until it listens.
+    ///
+    /// # Errors
+    ///
+    /// If it is not installed or does not start; the error holds what the server said.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the server.
+    pub async fn start(kind: Kind) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("infra-server-").tempdir()?;
+        if kind == Kind::Postgres {
+            prepare_postgres(folder.path())?;
+        }
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let (supervisor, pid) = supervise(kind, port, folder.path())?;
+        let mut server = Self { kind, port, folder, supervisor, pid };
+        server.listens().await?;
+        Ok(server)
+    }
+
+    /// Returns the URL under which clients reach it.
+    pub fn url(&self) -> String {
+        self.kind.url(self.port)
+    }
+
+    /// Returns the address where it listens, for a [`FaultProxy`](crate::proxy::FaultProxy).
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Kills the server as `kill -9` does, and starts it again with the same folder and port.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the server killed or starting.
+    pub async fn restart(&mut self) -> io::Result<()> {
+        self.kill()?;
+        (self.supervisor, self.pid) = supervise(self.kind, self.port, self.folder.path())?;
+        self.listens().await
+    }
+
+    /// Kills the server as `kill -9` does.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot wait for its end.
+    pub fn kill(&mut self) -> io::Result<()> {
+        // A server that is gone already cannot be killed, which is fine.
+        let _killed = kill_process(self.pid, Signal::KILL).is_ok();
+        drop(self.supervisor.stdin.take());
+        self.supervisor.wait().map(|_| ())
+    }
+
+    /// Stops the server in its tracks: it keeps its connections and answers nobody.
+    ///
+    /// # Errors
+    ///
+    /// If the server is gone.
+    pub fn freeze(&self) -> io::Result<()> {
+        kill_process(self.pid, Signal::STOP)?;
+        // The signal reaches one thread after the other.
+        while threads(self.pid).any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X')) {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::freeze`].
+    pub fn thaw(&self) -> io::Result<()> {
+        Ok(kill_process(self.pid, Signal::CONT)?)
+    }
+
+    async fn listens(&mut self) -> io::Result<()> {
+        for _ in 0..TRIES {
+            if TcpStream::connect(self.addr()).await.is_ok() {
+                return Ok(());
+            }
+            if rustix::process::test_kill_process(self.pid).is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let said = std::fs::read_to_string(self.folder.path().join("server.log"));
+        let said = said.unwrap_or_default();
+        Err(io::Error::other(format!("{:?} does not listen: {said}", self.kind)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing better can be done about a server that cannot be ended.
+        let _ended = self.kill().is_ok();
+    }
+}
+
+/// Returns the state of each thread of a process, as Linux tells it; elsewhere none.
+fn threads(pid: Pid) -> impl Iterator<Item = char> {
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let tasks = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+    tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        // The name before the state stands in parentheses, and may have some of its own.
+        stat.rsplit_once(") ")?.1.chars().next()
+    })
+}
+
+fn supervise(kind: Kind, port: u16, folder: &Path) -> io::Result<(Child, Pid)> {
+    let mut command = Command::new("sh");
+    command.args(["-c", SUPERVISOR, "supervisor"]).args(kind.command(port, folder));
+    command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    let pid = line.trim().parse().ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other(format!("the supervisor said {line:?}")))?;
+    Ok((child, pid))
+}
+
+/// Returns a program of PostgreSQL, as a user that may run it.
+fn as_postgres(program: &str) -> Vec<String> {
+    let program = PathBuf::from(POSTGRES).join(program).display().to_string();
+    if !rustix::process::geteuid().is_root() {
+        return vec![program];
+    }
+    let user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"];
+    user.map(str::to_owned).into_iter().chain([program]).collect()
+}
+
+fn prepare_postgres(folder: &Path) -> io::Result<()> {
+    let data = folder.join("data");
+    std::fs::create_dir(&data)?;
+    let run = |words: &[String]| {
+        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let output = Command::new(program).args(arguments).current_dir(folder).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(io::Error::other(format!("{program}: {said}")))
+    };
+    let data = data.display().to_string();
+    if rustix::process::geteuid().is_root() {
+        let folder = folder.display().to_string();
+        run(&["chown", "-R", "postgres:postgres", &folder].map(str::to_owned))?;
+    }
+    let options = ["-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"];
+    let mut initdb = as_postgres("initdb");
+    initdb.extend(options.map(str::to_owned));
+    run(&initdb)
+}
