@@ -1,4 +1,4 @@
-//! Pub/sub that accounts for every message.
+//! Queues and pub/sub that account for every message.
 //!
 //! [`MemoryPubSub`] hands messages to whoever listens in the same process. Each subscriber has a
 //! bounded mailbox of its own: one that is too slow delays nobody, and is told how many messages it
@@ -22,9 +22,33 @@
 //! # Ok::<(), infra_core::Error>(()) }).unwrap();
 //! ```
 
+//!
+//! [`MemoryQueue`] hands out work until it is done: leases, retries, dead letters, order per key,
+//! priorities, delays and times to live, within bounds.
+//!
+//! ```
+//! use std::time::Duration;
+//! use infra_core::{SystemClock, durability::Durability, queue::{Message, Queue}};
+//! # use infra_core::{random::Random, codec::Payload, clock::Timestamp, id::{MessageId, QueueName}};
+//! use infra_messaging::{MemoryQueue, Options};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let queue = MemoryQueue::new(QueueName::new("mail")?, Options::new(1_000), SystemClock::shared());
+//! # let id = MessageId::generate(Timestamp::EPOCH, &Random::seeded(1));
+//! let message = Message::new(id, Payload::json(1, "hello ann")?).key("ann");
+//! queue.publish(vec![message], Durability::Applied).await?;
+//! for delivery in queue.receive(10, Duration::from_secs(30)).await? {
+//!     println!("{:?}", delivery.message().payload);
+//!     delivery.ack().await?;
+//! }
+//! # Ok::<(), infra_core::Error>(()) }).unwrap();
+//! ```
+
+mod bus;
 mod mailbox;
-mod memory;
+mod queue;
 mod telemetry;
 
-pub use memory::MemoryPubSub;
+pub use bus::MemoryPubSub;
+pub use queue::{MemoryQueue, Options, Overflow};
 pub use telemetry::METRICS;

@@ -1,0 +1,87 @@
+//! How a queue is kept within bounds.
+
+use std::time::Duration;
+
+/// What happens to a publish when the queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Overflow {
+    /// It is refused as [`Overloaded`](infra_core::ErrorKind::Overloaded).
+    #[default]
+    Refuse,
+    /// It waits until there is room.
+    Wait,
+    /// The oldest messages that nobody has in hand become dead letters; if that is not enough, it is
+    /// refused.
+    DeadLetterOldest,
+}
+
+/// The bounds of a queue; only the capacity has no default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub(crate) capacity: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) max_failures: u32,
+    pub(crate) max_crashes: u32,
+    pub(crate) window: Duration,
+    pub(crate) max_dedup: usize,
+    pub(crate) max_dead: usize,
+}
+
+impl Options {
+    /// Creates the options of a queue that holds at most `capacity` messages: those that are
+    /// ready, delayed and in somebody's hands together.
+    pub const fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            overflow: Overflow::Refuse,
+            max_failures: 5,
+            max_crashes: 3,
+            window: Duration::from_mins(5),
+            max_dedup: 100_000,
+            max_dead: 10_000,
+        }
+    }
+
+    /// Sets what happens when it is full; refused by default.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Sets after how many failures a message is a dead letter (5, at least 1).
+    #[must_use]
+    pub const fn max_failures(mut self, failures: u32) -> Self {
+        self.max_failures = failures;
+        self
+    }
+
+    /// Sets after how many lost consumers a message is a dead letter (3, at least 1).
+    #[must_use]
+    pub const fn max_crashes(mut self, crashes: u32) -> Self {
+        self.max_crashes = crashes;
+        self
+    }
+
+    /// Sets how long a dedup id is known (5 minutes).
+    #[must_use]
+    pub const fn dedup_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Sets how many dedup ids are known at most (100,000); beyond them a message with a new one is
+    /// refused, since to forget one early would publish it twice.
+    #[must_use]
+    pub const fn max_dedup(mut self, ids: usize) -> Self {
+        self.max_dedup = ids;
+        self
+    }
+
+    /// Sets how many dead letters are kept (10,000); the oldest go first, and are counted.
+    #[must_use]
+    pub const fn max_dead(mut self, letters: usize) -> Self {
+        self.max_dead = letters;
+        self
+    }
+}
