@@ -105,9 +105,9 @@ impl Side {
         Self { queue, held: Vec::new() }
     }
 
-    /// Runs a step and returns everything that can be seen of it.
-    async fn run(&mut self, step: &Step, number: u64) -> String {
-        let said = match step.clone() {
+    /// Runs a step and returns what it is answered.
+    async fn act(&mut self, step: &Step, number: u64) -> String {
+        match step.clone() {
             Step::Publish { priority, key, delay, ttl, dedup, count } => {
                 let seconds = |number: u8| Duration::from_secs(u64::from(number));
                 let messages = (0..u64::from(count)).map(|place| {
@@ -163,7 +163,12 @@ impl Side {
             }
             Step::Pause(paused) => format!("{:?}", self.queue.set_paused(paused).await),
             Step::Settle { .. } | Step::Extend { .. } | Step::Pass { .. } => String::new(),
-        };
+        }
+    }
+
+    /// Runs a step and returns everything that can be seen of it.
+    async fn run(&mut self, step: &Step, number: u64) -> String {
+        let said = self.act(step, number).await;
         let stats = self.queue.stats().await.unwrap();
         let dead = self.queue.dead_letters(100).await.unwrap();
         let mut dead: Vec<_> = dead.iter().map(|dead| (dead.message.id, dead.attempts)).collect();
@@ -183,7 +188,7 @@ proptest! {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let (clock, capacity) = (SystemClock::shared(), 12);
+            let capacity = 12;
             let window = Duration::from_secs(7);
             let policy =
                 Policy { capacity, max_failures: LIMIT, max_crashes: LIMIT, window };
@@ -191,8 +196,8 @@ proptest! {
                 .max_failures(LIMIT)
                 .max_crashes(LIMIT)
                 .dedup_window(window);
-            let mut model = Side::new(Arc::new(ModelQueue::new(name(), policy, clock.clone())));
-            let mut memory = Side::new(Arc::new(MemoryQueue::new(name(), options, clock)));
+            let mut model = Side::new(Arc::new(ModelQueue::new(name(), policy, SystemClock::shared())));
+            let mut memory = Side::new(Arc::new(MemoryQueue::new(name(), options, SystemClock::shared())));
             for (number, step) in (1..).zip(&steps) {
                 if let Step::Pass { seconds } = step {
                     tokio::time::advance(Duration::from_secs(*seconds)).await;
@@ -223,7 +228,7 @@ async fn a_publisher_may_wait_for_room() {
     say(&queue, 2).await.unwrap();
     let waiting = queue.clone();
     let waiter = tokio::spawn(async move { say(&waiting, 3).await });
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!waiter.is_finished(), "there is no room");
     let mut held = queue.receive(1, LEASE).await.unwrap();
     held.pop().unwrap().ack().await.unwrap();
@@ -316,7 +321,7 @@ fn many_producers_and_consumers_lose_and_repeat_nothing() {
             let queue = queue.clone();
             tasks.spawn(async move {
                 let mut done = Vec::new();
-                while let Ok(received) = queue.receive(3, Duration::from_secs(60)).await {
+                while let Ok(received) = queue.receive(3, Duration::from_mins(1)).await {
                     for delivery in received {
                         let number: u64 = delivery.message().payload.decode().unwrap();
                         // Some are given back now and then, and come again.
