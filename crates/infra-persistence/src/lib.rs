@@ -4,7 +4,8 @@
 //! ([`memory`]) or on disk in fjall ([`embedded`]). One coordinator takes all batches that wait,
 //! judges them, applies them and syncs once. Every value carries a checksum of its own, and a
 //! witness beside the database tells a lost commit from one that was never finished.
-//! [`Snapshots`] keeps snapshots in any document store.
+//! [`Snapshots`] keeps snapshots in any document store, a [`Repository`] typed entities, the most
+//! recently used ones in memory: [`Rooms`] and [`PlayerStatistics`] are two of them.
 //!
 //! ```
 //! use infra_core::{SystemClock, codec::Payload, id::Collection};
@@ -27,6 +28,7 @@ mod engine;
 mod judge;
 mod layout;
 mod memory;
+mod repository;
 mod snapshots;
 mod telemetry;
 mod value;
@@ -35,5 +37,9 @@ mod witness;
 pub use documents::Documents;
 pub use embedded::{OpenReport, Options, embedded};
 pub use memory::memory;
+pub use repository::{
+    Entity, GameResult, Order, PlayerResult, PlayerStatistics, RATED_GAMES, Repository, RoomRecord,
+    RoomStatus, Rooms, Statistics, Stored,
+};
 pub use snapshots::Snapshots;
 pub use telemetry::METRICS;

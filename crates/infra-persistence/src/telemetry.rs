@@ -1,4 +1,4 @@
-//! The metrics of the document store.
+//! The metrics of documents and repositories.
 
 use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet};
 
@@ -34,6 +34,20 @@ pub(crate) const POISONED: Gauge = Gauge::new(
     "1 after a failed write or sync, until the store is reopened.",
 );
 
+pub(crate) const HITS: Counter = Counter::new(
+    "infra_persistence_memory_hits_total",
+    "Entities that a repository found in memory.",
+);
+pub(crate) const MISSES: Counter = Counter::new(
+    "infra_persistence_memory_misses_total",
+    "Entities that a repository looked for in its store.",
+);
+
 /// The metrics of this crate.
-pub const METRICS: &[Declaration] =
-    &[COMMITS.declaration(), COMMIT.declaration(), POISONED.declaration()];
+pub const METRICS: &[Declaration] = &[
+    COMMITS.declaration(),
+    COMMIT.declaration(),
+    POISONED.declaration(),
+    HITS.declaration(),
+    MISSES.declaration(),
+];
