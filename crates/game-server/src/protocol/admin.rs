@@ -5,6 +5,7 @@
 //! | `GET /api/overview` | [`Overview`] |
 //! | `GET /api/rooms` | [`Rooms`]: the most recently active first, at most [`LISTED`] |
 //! | `GET /api/rooms/{code}` | [`Room`]; 404 with a [`Problem`] if there is none |
+//! | `GET /api/leaderboard?by=wins` | [`Leaderboard`]: by `wins`, `score` or `win_rate`, at most [`LEADERS`] |
 //! | `GET /api/events` | a stream of server-sent events, see [`Live`] |
 //!
 //! All answers are JSON, never cached. Where a token is required, each request carries it as
@@ -176,6 +177,63 @@ pub struct RoomRow {
     pub offset: u64,
     /// How long ago the last event was, in milliseconds.
     pub idle_ms: u64,
+}
+
+/// The most people in one leaderboard.
+pub const LEADERS: usize = 20;
+
+/// What a leaderboard is ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leading {
+    /// Games won, then the win rate.
+    #[default]
+    Wins,
+    /// The sum of all scores.
+    Score,
+    /// The win rate, then games won; only who has played ten games.
+    WinRate,
+}
+
+/// Which leaderboard is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// What it is ordered by; by wins if nothing is said.
+    #[serde(default)]
+    pub by: Leading,
+}
+
+/// The people who have played best.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leaderboard {
+    /// What it is ordered by.
+    pub by: Leading,
+    /// The first of them, at most [`LEADERS`].
+    pub rows: Vec<Leader>,
+    /// How many people have finished a game.
+    pub total: u64,
+}
+
+/// A person in a line. A name is what the person called itself last; two may have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leader {
+    /// The last name.
+    pub name: String,
+    /// Games played to the end.
+    pub played: u64,
+    /// Games won, alone or with others.
+    pub won: u64,
+    /// The share of games won, in millionths.
+    pub win_rate: u64,
+    /// The sum of all scores.
+    pub total_score: i64,
+    /// The highest score.
+    pub highest_score: i64,
+    /// The most games won in a row.
+    pub best_streak: u64,
 }
 
 /// A room in full, as a spectator sees it.

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, Request, State},
+    extract::{Path, Query, Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{
@@ -24,12 +24,13 @@ use tokio::sync::oneshot;
 use super::{
     http::{json, with_assets},
     overview::Observatory,
+    standings::Standings,
 };
 use crate::{
     assets,
     protocol::{
         RoomCode,
-        admin::{LISTED, Live, Problem, Room, Rooms},
+        admin::{Asked, LISTED, Live, Problem, Room, Rooms},
         diagram,
     },
     rooms::{Look, Mail, Registry, STREAM_PREFIX, live_event, room_of},
@@ -39,6 +40,7 @@ use crate::{
 pub(super) struct Admin {
     pub(super) observatory: Arc<Observatory>,
     pub(super) registry: Arc<Registry>,
+    pub(super) standings: Standings,
     pub(super) events: Arc<dyn EventStore>,
     pub(super) token: Option<Arc<str>>,
     pub(super) stop: Stop,
@@ -52,6 +54,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/api/overview", get(overview))
         .route("/api/rooms", get(rooms))
         .route("/api/rooms/{code}", get(room))
+        .route("/api/leaderboard", get(leaderboard))
         .route("/api/events", get(events))
         .layer(guard)
         .with_state(admin);
@@ -117,6 +120,16 @@ async fn room(State(admin): State<Admin>, Path(code): Path<String>) -> Response 
     let Ok(Look { epoch, state, recent }) = answer.await else { return missing() };
     let diagram = diagram(&state);
     json(StatusCode::OK, &Room { room, epoch, state, diagram, recent })
+}
+
+async fn leaderboard(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
+    match admin.standings.leaderboard(asked.by).await {
+        Ok(leaderboard) => json(StatusCode::OK, &leaderboard),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "leaderboard not read");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 /// Streams what happens from now on, as a spectator sees it, from the committed log.

@@ -4,8 +4,10 @@ mod admin;
 mod backends;
 mod http;
 mod overview;
+mod projection;
 mod public;
 mod running;
+mod standings;
 mod unfinished;
 
 pub use backends::Backends;

@@ -16,7 +16,9 @@ use super::{
     backends::Backends,
     http,
     overview::Observatory,
+    projection::Follower,
     public::{self, Public},
+    standings::Standings,
     unfinished::Unfinished,
 };
 use crate::{
@@ -82,6 +84,7 @@ pub struct Server {
 pub(crate) fn declarations() -> Vec<Declaration> {
     [
         telemetry::METRICS,
+        infra_cache::METRICS,
         infra_events::METRICS,
         infra_persistence::METRICS,
         infra_ratelimit::METRICS,
@@ -156,14 +159,16 @@ impl Server {
             hub: Arc::clone(&hub),
             monitor: Arc::clone(&monitor),
             started: clock.now(),
-            clock,
+            clock: Arc::clone(&clock),
             seconds: parking_lot::Mutex::default(),
         });
         let (watching, stop) = (Arc::clone(&observatory), core.stop());
         core.spawn(async move { watching.run(stop).await });
+        let standings = follow_standings(&backends, &clock, &core).map_err(failed)?;
         let admin = Admin {
             observatory,
             registry,
+            standings,
             events: Arc::clone(&backends.events),
             token: settings.admin_token.as_deref().map(Arc::from),
             stop: edge.stop(),
@@ -236,9 +241,10 @@ async fn go_on(
     core: &Shutdown,
 ) -> infra_core::Result<()> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let unfinished = Unfinished::new(events, documents)?;
+    let projection = Unfinished::new(Arc::clone(&documents))?;
+    let unfinished = Follower::new(events, documents, projection)?;
     unfinished.catch_up().await?;
-    for room in unfinished.rooms().await? {
+    for room in unfinished.projection.rooms().await? {
         if let Err(error) = registry.find(room).await {
             tracing::error!(%room, error = &error as &dyn std::error::Error, "room not opened");
         }
@@ -246,6 +252,20 @@ async fn go_on(
     let stop = core.stop();
     core.spawn(async move { unfinished.run(stop).await });
     Ok(())
+}
+
+/// Counts the results of games from the log, behind the games.
+fn follow_standings(
+    backends: &Backends,
+    clock: &Arc<dyn Clock>,
+    core: &Shutdown,
+) -> infra_core::Result<Standings> {
+    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
+    let standings = Standings::new(Arc::clone(&events), Arc::clone(&documents), Arc::clone(clock))?;
+    let follower = Follower::new(events, documents, standings.clone())?;
+    let stop = core.stop();
+    core.spawn(async move { follower.run(stop).await });
+    Ok(standings)
 }
 
 fn limiter(

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    play::play_on,
     raw,
-    support::{act, eventually, options, start, start_with},
+    support::{act, eventually, options, start, start_in, start_with},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,4 +124,36 @@ async fn the_live_stream_tells_events_as_a_spectator_sees_them() {
     let told = hear_until("\"type\":\"dealt\"").await;
     assert!(told.contains(&mei.known.room));
     assert!(!told.contains("\"hand\":["), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_game_counts_once_also_after_restarts() {
+    let mut host = start().await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    play_on(&mut mei, 1).await;
+    let state = host.state_of(&mei.known.room).await;
+    let people = state["seats"].as_array().unwrap();
+    let seat = people.iter().position(|seat| seat["name"] == "Mei").unwrap();
+    let won = state["result"]["winners"].as_array().unwrap().contains(&json!(seat));
+    let score = state["result"]["scores"][seat].clone();
+    for _ in 0..2 {
+        eventually("the game is counted", || async {
+            let (status, _, body) = host.get("/api/leaderboard?by=score").await;
+            let board: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(status, 200);
+            board["rows"][0]["played"] == 1
+        })
+        .await;
+        let (_, _, body) = host.get("/api/leaderboard").await;
+        let board: Value = serde_json::from_str(&body).unwrap();
+        let row = &board["rows"][0];
+        assert_eq!((&board["by"], &board["total"]), (&json!("wins"), &json!(1)), "{body}");
+        assert_eq!((&row["name"], &row["played"]), (&json!("Mei"), &json!(1)), "bots are left out");
+        assert_eq!((&row["won"], &row["total_score"]), (&json!(u8::from(won)), &score));
+        assert!(!body.contains("player"), "nobody's id is shown: {body}");
+        let folder = host.stop().await;
+        host = start_in(folder, options(), SystemClock::shared()).await;
+    }
+    assert_eq!(host.get("/api/leaderboard?by=luck").await.0, 400);
 }

@@ -14,9 +14,11 @@ let timer = null;
 async function refresh() {
   clearTimeout(timer);
   try {
-    const [overview, rooms] = await Promise.all([ask("/api/overview"), ask("/api/rooms")]);
+    const paths = ["/api/overview", "/api/rooms", "/api/leaderboard"];
+    const [overview, rooms, leaderboard] = await Promise.all(paths.map((path) => ask(path)));
     showOverview(overview);
     showRooms(rooms);
+    showBest(leaderboard);
     if (chosen !== null) await showRoom(chosen);
   } catch (error) {
     showFailure(error);
@@ -100,6 +102,26 @@ function showRooms({ rooms, total: count }) {
       ];
     },
   );
+}
+
+function showBest({ rows, total: count }) {
+  draw(byId("best"), [rows, count], () => {
+    if (count === 0) return el("p", {}, "Nobody has finished a game.");
+    const head = ["Player", "Won", "Played", "Score", "Best game", "Best streak"];
+    const header = head.map((text) => el("th", { scope: "col" }, text));
+    const body = rows.map((row) => {
+      const cells = [row.won, row.played, row.total_score, row.highest_score, row.best_streak];
+      return el(
+        "tr",
+        {},
+        el("th", { scope: "row" }, row.name),
+        cells.map((cell) => el("td", {}, String(cell))),
+      );
+    });
+    const table = { "aria-labelledby": "best-title" };
+    const more = rows.length < count ? el("p", {}, `and ${count - rows.length} more`) : null;
+    return [el("table", table, el("thead", {}, el("tr", {}, header)), el("tbody", {}, body)), more];
+  });
 }
 
 function roomRow(row) {
