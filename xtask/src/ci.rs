@@ -4,20 +4,21 @@ use std::{process::Command, time::Duration};
 
 use crate::{
     args::{self, Asked},
-    behaviours, coverage, layers, services, shell,
+    behaviours, bench, coverage, layers, services, shell,
     tools::DENY,
 };
 
 const HELP: &str = "\
 Usage: cargo xtask ci [--only STEPS] [--skip STEPS]
 
-Steps: fmt, clippy, layers, tests, doctests, coverage, behaviours, docs, deny, simulate, crash.
+Steps: fmt, clippy, layers, tests, doctests, coverage, behaviours, docs, deny, simulate, crash,
+load, bench.
 STEPS are names divided by commas. The tests run once, instrumented, with real servers.";
 
 /// A step and what it does.
 type Step = (&'static str, fn() -> Result<(), String>);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 13] = [
     ("fmt", fmt),
     ("layers", || layers::run(&[])),
     ("clippy", clippy),
@@ -29,6 +30,8 @@ const STEPS: [Step; 11] = [
     ("deny", deny),
     ("simulate", simulate),
     ("crash", crash),
+    ("load", load),
+    ("bench", || bench::run(&["--gate".to_owned()])),
 ];
 
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
@@ -145,6 +148,14 @@ fn crash() -> Result<(), String> {
     let server = built("game-server")?;
     let mut drive = built("examples/drive")?;
     drive.args(["crash", "--runs", "5", "--rooms", "10"]);
+    shell::run(drive.env("GAME_SERVER_BIN", server.get_program()))
+}
+
+/// Plays a few rooms at a fixed pace; every delivery must come. Latencies are for a release build.
+fn load() -> Result<(), String> {
+    let server = built("game-server")?;
+    let mut drive = built("examples/drive")?;
+    drive.args(["load", "--rooms", "20", "--rate", "120", "--seconds", "5"]);
     shell::run(drive.env("GAME_SERVER_BIN", server.get_program()))
 }
 

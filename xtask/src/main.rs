@@ -3,6 +3,7 @@
 
 mod args;
 mod behaviours;
+mod bench;
 mod ci;
 mod coverage;
 mod game;
@@ -24,6 +25,7 @@ Commands:
   behaviours  docs/behaviours.toml against the tests that ran last
   services    real servers for tests: up, down, status
   crash       kills a playing server at random moments and audits what it acknowledged
+  bench       our figures and those of others on the same work, against their goals
   load        plays many rooms at a fixed pace and measures latencies
 
 Each command has its own --help.";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "ci" => ci::run(&rest),
         "coverage" => coverage::run(&rest),
+        "bench" => bench::run(&rest),
         "layers" => layers::run(&rest),
         "behaviours" => behaviours::run(&rest),
         "services" => services::run(&rest),

@@ -1,6 +1,6 @@
 //! The limiter: all charges of a request, in one decision.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
@@ -25,7 +25,34 @@ struct Limit {
     keys: Keys,
 }
 
-type Limits = BTreeMap<&'static str, Limit>;
+/// The declared limits; there are a handful, so looking through them beats hashing.
+#[derive(Debug, Default)]
+struct Limits {
+    all: Vec<(&'static str, Limit)>,
+    /// How many keys they keep together, as it was told last.
+    told: usize,
+}
+
+impl Limits {
+    fn get_mut(&mut self, name: &str) -> Option<&mut Limit> {
+        self.all.iter_mut().find(|(own, _)| *own == name).map(|(_, limit)| limit)
+    }
+
+    fn declare(&mut self, name: &'static str, limit: Limit) {
+        self.all.retain(|(own, _)| *own != name);
+        self.all.push((name, limit));
+    }
+
+    /// Tells how many keys are kept, if that has changed.
+    fn tell(&mut self) {
+        let keys = self.all.iter().map(|(_, limit)| limit.keys.len()).sum();
+        if keys != self.told {
+            self.told = keys;
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+            KEYS.set(keys as f64);
+        }
+    }
+}
 
 /// Decides over declared limits in this process.
 ///
@@ -39,13 +66,18 @@ pub struct Limiter {
 }
 
 /// A charge that was judged and not paid yet.
-#[derive(Debug, Clone)]
-struct Staged {
-    limit: &'static str,
-    key: String,
+#[derive(Debug, Clone, Copy)]
+struct Staged<'a> {
+    charge: &'a Charge,
     place: Place,
     cell: u64,
-    cost: NonZeroU32,
+}
+
+/// A charge that was paid in advance.
+#[derive(Debug)]
+struct Paid {
+    charge: Charge,
+    place: Place,
 }
 
 impl Limiter {
@@ -66,12 +98,12 @@ impl Limiter {
     pub fn limit(self, name: &'static str, quota: Quota) -> Self {
         // A quota has no zero in it, so there is a bucket for it.
         if let Some(bucket) = Bucket::new(quota) {
-            self.limits.lock().insert(name, Limit { bucket, keys: Keys::new(self.keys) });
+            self.limits.lock().declare(name, Limit { bucket, keys: Keys::new(self.keys) });
         }
         self
     }
 
-    fn decide(&self, charges: &[Charge], pays: bool) -> Result<(Decision, Vec<Staged>)> {
+    fn decide<'a>(&self, charges: &'a [Charge], pays: bool) -> Result<(Decision, Vec<Staged<'a>>)> {
         check(charges)?;
         let now = nanos(self.clock.now().since_start());
         let mut limits = self.limits.lock();
@@ -80,20 +112,20 @@ impl Limiter {
         for charge in charges {
             let limit = limits.get_mut(charge.limit).ok_or_else(|| undeclared(charge))?;
             let (place, cell) = limit.keys.find(&charge.key, now);
-            match limit.bucket.judge(cell, charge.cost, now) {
-                Answer::Paid(after) => {
-                    let cost = charge.cost;
-                    let (limit, key) = (charge.limit, charge.key.clone());
-                    staged.push(Staged { limit, key, place, cell: after, cost });
-                    tightest = Some(tighter(tightest, decision(charge, &limits, Some(after), now)));
+            let bucket = &limit.bucket;
+            match bucket.judge(cell, charge.cost, now) {
+                Answer::Paid(cell) => {
+                    staged.push(Staged { charge, place, cell });
+                    let own = decision(charge, bucket, Some(cell), now);
+                    tightest = Some(tighter(tightest, own));
                 }
                 Answer::Wait(pause) => {
-                    let decision = decision(charge, &limits, cell, now);
+                    let decision = decision(charge, bucket, cell, now);
                     let verdict = Verdict::RetryAfter(pause.max(Duration::from_nanos(1)));
                     return Ok((refusal(decision, verdict, Outcome::Refused, pays), Vec::new()));
                 }
                 Answer::Never => {
-                    let decision = decision(charge, &limits, cell, now);
+                    let decision = decision(charge, bucket, cell, now);
                     let never = refusal(decision, Verdict::Never, Outcome::Never, pays);
                     return Ok((never, Vec::new()));
                 }
@@ -128,36 +160,33 @@ fn undeclared(charge: &Charge) -> Error {
     Error::invalid(ACQUIRE, format!("limit {} is not declared", charge.limit))
 }
 
-fn pay(limits: &mut Limits, staged: &[Staged]) {
+fn pay(limits: &mut Limits, staged: &[Staged<'_>]) {
     DECISIONS.add_for(Outcome::Admitted, 1);
-    for charge in staged {
+    for Staged { charge, place, cell } in staged {
         if let Some(limit) = limits.get_mut(charge.limit) {
-            limit.keys.set(charge.place, &charge.key, charge.cell);
-            SHARED.add(u64::from(charge.place == Place::Shared));
+            limit.keys.set(*place, &charge.key, *cell);
+            if *place == Place::Shared {
+                SHARED.add(1);
+            }
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-    KEYS.set(limits.values().map(|limit| limit.keys.len()).sum::<usize>() as f64);
+    limits.tell();
 }
 
 /// Describes a limit with this cell, as if the request were admitted.
-fn decision(charge: &Charge, limits: &Limits, cell: Option<u64>, now: u64) -> Decision {
-    let bucket = limits.get(charge.limit).map(|limit| &limit.bucket);
+fn decision(charge: &Charge, bucket: &Bucket, cell: Option<u64>, now: u64) -> Decision {
     Decision {
         verdict: Verdict::Admitted,
         limit: charge.limit,
-        capacity: bucket.map_or(0, |bucket| bucket.quota().capacity()),
-        remaining: bucket.map_or(0, |bucket| bucket.remaining(cell, now)),
+        capacity: bucket.quota().capacity(),
+        remaining: bucket.remaining(cell, now),
         reset: Duration::from_nanos(cell.map_or(0, |cell| cell.saturating_sub(now))),
     }
 }
 
 /// Returns the decision with the least left.
 fn tighter(one: Option<Decision>, other: Decision) -> Decision {
-    one.into_iter()
-        .chain([other.clone()])
-        .min_by_key(|decision| decision.remaining)
-        .unwrap_or(other)
+    one.filter(|one| one.remaining <= other.remaining).unwrap_or(other)
 }
 
 fn refusal(mut decision: Decision, verdict: Verdict, outcome: Outcome, pays: bool) -> Decision {
@@ -172,16 +201,16 @@ fn refusal(mut decision: Decision, verdict: Verdict, outcome: Outcome, pays: boo
 #[derive(Debug)]
 struct Refund {
     limits: Arc<Mutex<Limits>>,
-    staged: Vec<Staged>,
+    paid: Vec<Paid>,
 }
 
 impl Settle for Refund {
     fn settle(&mut self, actual: u32) {
         let mut limits = self.limits.lock();
-        for charge in self.staged.drain(..) {
+        for Paid { charge, place } in self.paid.drain(..) {
             let unused = charge.cost.get().saturating_sub(actual);
             if let Some(Limit { bucket, keys }) = limits.get_mut(charge.limit) {
-                keys.change(charge.place, &charge.key, |cell| bucket.refund(cell, unused));
+                keys.change(place, &charge.key, |cell| bucket.refund(cell, unused));
             }
         }
     }
@@ -195,7 +224,9 @@ impl RateLimiter for Limiter {
 
     async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
         let (decision, staged) = self.decide(charges, true)?;
-        let refund = Refund { limits: Arc::clone(&self.limits), staged };
+        let paid =
+            staged.iter().map(|staged| Paid { charge: staged.charge.clone(), place: staged.place });
+        let refund = Refund { limits: Arc::clone(&self.limits), paid: paid.collect() };
         let reservation = decision.is_admitted().then(|| Reservation::new(Box::new(refund)));
         Ok((decision, reservation))
     }
