@@ -10,8 +10,8 @@ use infra_core::{
 };
 
 use crate::{
-    domain::{Event, Room},
-    protocol::RoomCode,
+    domain::{Event, Room, Viewer, view},
+    protocol::{RoomCode, admin::LiveEvent},
 };
 
 /// What the name of every room's stream begins with.
@@ -43,4 +43,11 @@ pub(super) fn encode_event(event: &Event, clock: &dyn Clock, random: &Random) ->
 /// Decodes a stored event of a room.
 pub(crate) fn decode_event(recorded: &RecordedEvent) -> Result<Event> {
     recorded.event.payload.decode()
+}
+
+/// Returns an event as an operator sees it.
+pub(crate) fn live_event(room: RoomCode, recorded: &RecordedEvent) -> Result<LiveEvent> {
+    let event = view(&decode_event(recorded)?, Viewer::Spectator);
+    let (offset, at_ms) = (recorded.version.get(), recorded.recorded.as_millis());
+    Ok(LiveEvent { room, offset, at_ms, event })
 }

@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
 
 use super::{
+    mail::{Mail, RoomHandle},
     record::stream_of,
     summary::Summary,
-    task::{MAILBOX, Mail, RoomHandle, RoomTask, Tools},
+    task::{MAILBOX, RoomTask, Tools},
 };
 use crate::protocol::RoomCode;
 

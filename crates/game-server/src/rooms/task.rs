@@ -4,33 +4,28 @@ use std::{sync::Arc, time::Duration};
 
 use infra_core::{
     Clock, Error, ErrorKind, Result,
-    event::{Append, Direction, EventStore, RecordedEvent},
+    event::{Append, Direction, EventStore},
     id::{EventId, StreamName},
     machine::StateMachine,
     random::Random,
     version::{Expected, Version},
 };
-use infra_ws::{
-    Class, Connection, ConnectionId,
-    resume::{History, Reason, Recovery, decide},
-};
-use tokio::sync::{mpsc, oneshot, watch};
+use infra_ws::{Class, Connection};
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    audience::{Audience, frame_of, viewer_of},
+    alarm::{Alarm, Timer},
+    audience::{Audience, frame_of},
+    mail::{Enter, Entry, Mail, Purpose},
     record::{decode_event, encode_event, stream_of},
     summary::Summary,
 };
 use crate::{
     domain::{
-        AbandonReason, Act, ActionNumber, Actor, Answer, Command, Due, Entropy, Event, Name,
-        PlayerId, Refusal, Room, RoomView, Settings, Status, Viewer, view,
+        AbandonReason, Act, ActionNumber, Actor, Answer, Command, Entropy, Event, PlayerId,
+        Refusal, Room, Status,
     },
-    protocol::{
-        Ack, Code, Emoji, Epoch, Joined, LeftReason, Position, Refused, Resumed, RoomCode,
-        ServerMessage, Setback, Token, Why,
-        admin::{LiveEvent, RECENT_EVENTS},
-    },
+    protocol::{Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback},
     telemetry::{ACTIONS, APPEND, BROADCAST, Outcome},
 };
 
@@ -42,131 +37,6 @@ const PAGE: usize = 512;
 
 /// How long the room waits after a write that failed before its clock tries again.
 const STORAGE_PAUSE: Duration = Duration::from_millis(500);
-
-/// Why a connection enters a room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purpose {
-    /// To create it.
-    Create {
-        /// The host's name.
-        name: Name,
-        /// The room's times.
-        settings: Settings,
-    },
-    /// To take a seat.
-    Join {
-        /// The player's name.
-        name: Name,
-    },
-    /// To take its own seat again.
-    Return {
-        /// The last event that was seen.
-        from: Option<Position>,
-    },
-    /// To watch.
-    Watch {
-        /// The last event that was seen.
-        from: Option<Position>,
-    },
-}
-
-/// What a connection needs to enter.
-#[derive(Debug)]
-pub struct Enter {
-    /// The connection.
-    pub connection: Connection,
-    /// Who it is.
-    pub player: PlayerId,
-    /// Why it enters.
-    pub purpose: Purpose,
-    /// The token to come back with; none for a spectator.
-    pub token: Option<Token>,
-}
-
-/// How an attempt to enter ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
-    /// It is in; the answer was sent, and events follow.
-    Entered,
-    /// It is not.
-    Refused(Code),
-}
-
-/// A letter to a room.
-#[derive(Debug)]
-pub enum Mail {
-    /// A connection enters.
-    Enter(Box<Enter>, oneshot::Sender<Entry>),
-    /// A player acts.
-    Act {
-        /// The connection that gets the answer.
-        connection: Connection,
-        /// Who acts.
-        player: PlayerId,
-        /// The number of the action.
-        action: ActionNumber,
-        /// The type of the message.
-        request: &'static str,
-        /// What is asked.
-        act: Act,
-        /// Hears, once the answer was sent, whether the player has left the room by it.
-        done: oneshot::Sender<bool>,
-    },
-    /// A player makes a gesture.
-    Emoji {
-        /// Who.
-        player: PlayerId,
-        /// Which.
-        emoji: Emoji,
-    },
-    /// A connection has ended, or watches no more.
-    Leave(ConnectionId),
-    /// An operator looks.
-    Look(oneshot::Sender<Look>),
-}
-
-/// What an operator sees of a room.
-#[derive(Debug)]
-pub struct Look {
-    /// The epoch of its events.
-    pub epoch: Epoch,
-    /// The spectator's view.
-    pub state: RoomView,
-    /// The last events.
-    pub recent: Vec<LiveEvent>,
-}
-
-/// The way to a room's task. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct RoomHandle {
-    pub(super) mailbox: mpsc::Sender<Mail>,
-    pub(super) summary: watch::Receiver<Option<Summary>>,
-}
-
-impl RoomHandle {
-    /// Puts a letter into the mailbox, waiting for room in it; gives it back if the task has ended.
-    ///
-    /// # Errors
-    ///
-    /// The letter.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the letter unsent.
-    pub async fn send(&self, mail: Mail) -> Result<(), Mail> {
-        self.mailbox.send(mail).await.map_err(|refused| refused.0)
-    }
-
-    /// Returns the room in a line; `None` before it was created.
-    pub fn summary(&self) -> Option<Summary> {
-        self.summary.borrow().clone()
-    }
-
-    /// Returns whether the task has ended.
-    pub fn is_closed(&self) -> bool {
-        self.mailbox.is_closed()
-    }
-}
 
 /// What a room's task works with.
 #[derive(Debug, Clone)]
@@ -185,13 +55,13 @@ pub(super) struct Tools {
 /// The task of one room.
 #[derive(Debug)]
 pub(super) struct RoomTask {
-    tools: Tools,
-    code: RoomCode,
-    stream: StreamName,
-    room: Room,
-    version: Version,
+    pub(super) tools: Tools,
+    pub(super) code: RoomCode,
+    pub(super) stream: StreamName,
+    pub(super) room: Room,
+    pub(super) version: Version,
     epoch: Option<EventId>,
-    audience: Audience,
+    pub(super) audience: Audience,
     summary: watch::Sender<Option<Summary>>,
     /// The fate of a write is not known: look at the stream before the next command.
     is_unsure: bool,
@@ -352,83 +222,6 @@ impl RoomTask {
         }
     }
 
-    /// Sends what a connection missed, or the whole state and why.
-    async fn greet(
-        &self,
-        connection: &Connection,
-        player: Option<PlayerId>,
-        from: Option<Position>,
-        token: Option<Token>,
-    ) -> Result<()> {
-        let viewer = viewer_of(&self.room, player);
-        let last = self.version.get();
-        let epoch = self.epoch_text()?;
-        let why = match from {
-            None => Why::Entered,
-            Some(from) => {
-                let limit = self.tools.resume_events;
-                let history = History { epoch: epoch.as_str(), first: 1, last, limit };
-                match decide(from.epoch.as_str(), from.offset, &history) {
-                    Recovery::Recovered { from, to } => {
-                        let missed = self.missed(from, to, viewer).await?;
-                        let resumed = Resumed {
-                            room: self.code,
-                            epoch,
-                            offset: to,
-                            missed: missed.len() as u64,
-                            last_action: player.and_then(|player| self.room.last_action(player)),
-                            token,
-                        };
-                        let first = ServerMessage::Resumed(resumed);
-                        for message in std::iter::once(first).chain(missed) {
-                            connection.send(frame_of(&message), Class::Durable);
-                        }
-                        return Ok(());
-                    }
-                    Recovery::NotRecovered(Reason::EpochChanged) => Why::EpochChanged,
-                    Recovery::NotRecovered(Reason::TooOld) => Why::TooOld,
-                    Recovery::NotRecovered(Reason::Ahead) => Why::OffsetAhead,
-                }
-            }
-        };
-        let absent = || Error::new(ErrorKind::Internal, "enter room");
-        let state = self.room.view(viewer).ok_or_else(absent)?;
-        let joined = Joined { room: self.code, epoch, why, state, token };
-        connection.send(frame_of(&ServerMessage::Joined(Box::new(joined))), Class::Durable);
-        Ok(())
-    }
-
-    async fn missed(&self, from: u64, to: u64, viewer: Viewer) -> Result<Vec<ServerMessage>> {
-        let recorded = self.read(from, to).await?;
-        let events = recorded.iter().map(|recorded| {
-            let event = view(&decode_event(recorded)?, viewer);
-            Ok(ServerMessage::Event { offset: recorded.version.get(), event })
-        });
-        events.collect()
-    }
-
-    async fn read(&self, from: u64, to: u64) -> Result<Vec<RecordedEvent>> {
-        let count = usize::try_from((to + 1).saturating_sub(from)).unwrap_or(usize::MAX);
-        let first = Version::new(from);
-        let events = &self.tools.events;
-        let recorded = events.read_stream(&self.stream, first, Direction::Forward, count).await?;
-        if recorded.len() == count {
-            return Ok(recorded);
-        }
-        let detail = format!("{} of {count} events from {from} on", recorded.len());
-        Err(Error::new(ErrorKind::Corrupt, "read room").detail(detail))
-    }
-
-    async fn look(&self) -> Result<Look> {
-        let last = self.version.get();
-        let first = last.saturating_sub(RECENT_EVENTS as u64 - 1).max(1);
-        let recorded = self.read(first, last).await?;
-        let recent = recorded.iter().map(|recorded| live_event(self.code, recorded)).collect();
-        let gone = || Error::new(ErrorKind::NotFound, "look at room");
-        let state = self.room.view(Viewer::Spectator).ok_or_else(gone)?;
-        Ok(Look { epoch: self.epoch_text()?, state, recent: Result::from_iter::<Vec<_>>(recent)? })
-    }
-
     async fn act(
         &mut self,
         connection: &Connection,
@@ -535,7 +328,7 @@ impl RoomTask {
     }
 
     /// Returns the epoch as the wire has it; a room that exists has one.
-    fn epoch_text(&self) -> Result<Epoch> {
+    pub(super) fn epoch_text(&self) -> Result<Epoch> {
         let epoch = self.epoch.and_then(|epoch| Epoch::new(epoch.to_string()));
         epoch.ok_or_else(|| Error::new(ErrorKind::NotFound, "name epoch"))
     }
@@ -548,13 +341,6 @@ const fn expected(version: Version) -> Expected {
     }
 }
 
-/// Returns an event as an operator sees it.
-pub(crate) fn live_event(room: RoomCode, recorded: &RecordedEvent) -> Result<LiveEvent> {
-    let event = view(&decode_event(recorded)?, Viewer::Spectator);
-    let (offset, at_ms) = (recorded.version.get(), recorded.recorded.as_millis());
-    Ok(LiveEvent { room, offset, at_ms, event })
-}
-
 /// Takes the seed of a shuffle from the operating system.
 pub(crate) fn entropy() -> Result<Entropy> {
     let mut seed = [0; 32];
@@ -562,68 +348,4 @@ pub(crate) fn entropy() -> Result<Entropy> {
         Error::new(ErrorKind::Unavailable, "take entropy").because(cause.to_string())
     })?;
     Ok(Entropy::new(seed))
-}
-
-/// What the room's clock waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alarm {
-    /// Something of the game.
-    Due(Due),
-    /// Nothing: the room may go from memory.
-    Rest { is_open: bool },
-}
-
-/// The room's alarm clock; it keeps its time as long as what it waits for is the same.
-#[derive(Debug, Default)]
-struct Timer {
-    set: Option<(Alarm, tokio::time::Instant)>,
-    pause: Option<Duration>,
-}
-
-impl Timer {
-    /// Sets the clock by the room, and returns the wait.
-    fn set(&mut self, task: &RoomTask) -> impl Future<Output = ()> + use<> {
-        let is_open = matches!(task.room.status(), Some(Status::Waiting | Status::Ready));
-        let alarm = match task.room.due() {
-            Some(due) => Some(Alarm::Due(due)),
-            None => task.audience.is_empty().then_some(Alarm::Rest { is_open }),
-        };
-        let pause = self.pause.take();
-        self.set = alarm.map(|alarm| match self.set {
-            Some((same, at)) if same == alarm && pause.is_none() => (alarm, at),
-            _ => {
-                let wait = pause.unwrap_or_else(|| wait_of(alarm, &task.tools));
-                // A sleep that is made now tells when it ends, in tokio's time.
-                (alarm, tokio::time::sleep(wait).deadline())
-            }
-        });
-        let at = self.set.map(|(_, at)| at);
-        async move {
-            match at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    /// Takes what has become due.
-    fn take(&mut self) -> Option<Alarm> {
-        self.set.take().map(|(alarm, _)| alarm)
-    }
-
-    /// Waits at least this long before the next alarm.
-    const fn pause(&mut self, pause: Duration) {
-        self.pause = Some(pause);
-    }
-}
-
-fn wait_of(alarm: Alarm, tools: &Tools) -> Duration {
-    match alarm {
-        Alarm::Due(due) => {
-            let (earliest, latest) = (due.earliest.duration(), due.latest.duration());
-            earliest + latest.saturating_sub(earliest).mul_f64(tools.random.unit())
-        }
-        Alarm::Rest { is_open: true } => tools.idle,
-        Alarm::Rest { is_open: false } => tools.linger,
-    }
 }

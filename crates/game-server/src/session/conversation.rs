@@ -4,58 +4,51 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, ErrorKind,
-    context::Context,
-    id::CorrelationId,
-    lifecycle::Stop,
-    limit::{Charge, RateLimiter, Verdict},
-    random::Random,
+    Clock, context::Context, id::CorrelationId, lifecycle::Stop, limit::RateLimiter, random::Random,
 };
-use infra_ws::{
-    App, Class, Close as WsClose, Connection, ConnectionId, Inbound, token::TokenError,
-};
+use infra_ws::{App, Class, Close as WsClose, Connection, ConnectionId, Inbound};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{lobby::Lobby, malformed::Malformed};
+use super::{
+    answers::{STORAGE_PAUSE, fault, refuse_token, refused, setback},
+    lobby::Lobby,
+    malformed::Malformed,
+};
 use crate::{
     credentials::Credentials,
     domain::{PlayerId, Refusal, Settings},
     protocol::{
-        ClientMessage, Close, Code, ErrorCode, Fault, LeftReason, Limits, NotResumedReason,
-        Numbered, PROTOCOL, Refused, Request, Resume, RoomCode, ServerMessage, Setback, Token,
-        Welcome, cost, decode,
+        ClientMessage, Close, Code, ErrorCode, Limits, NotResumedReason, Numbered, PROTOCOL,
+        Refused, Request, Resume, RoomCode, ServerMessage, Setback, Token, Welcome, decode,
     },
-    rooms::{Enter, Entry, Mail, Purpose, Registry, close_of, entropy, frame_of},
+    rooms::{Enter, Mail, Purpose, Registry, close_of, entropy, frame_of},
     telemetry::{MALFORMED, RESUMED, THROTTLED},
 };
 
 /// The name and version that a client is told.
 const SERVER: &str = concat!("game-server ", env!("CARGO_PKG_VERSION"));
 
-/// When to ask again after storage has failed, in milliseconds.
-const STORAGE_PAUSE: u32 = 1_000;
-
 /// The game as an application of the hub.
 #[derive(Debug)]
 pub struct Game {
-    registry: Arc<Registry>,
-    credentials: Credentials,
-    limiter: Arc<dyn RateLimiter>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) credentials: Credentials,
+    pub(super) limiter: Arc<dyn RateLimiter>,
     clock: Arc<dyn Clock>,
     random: Random,
-    lobby: Lobby,
+    pub(super) lobby: Lobby,
     settings: Settings,
     heartbeat: Duration,
     resume_events: u32,
     /// The newest token of each connection, for its last words.
-    tokens: Mutex<HashMap<ConnectionId, Token>>,
+    pub(super) tokens: Mutex<HashMap<ConnectionId, Token>>,
 }
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Lobby,
     Seated(RoomCode),
     Watching(RoomCode),
@@ -64,10 +57,10 @@ enum Place {
 /// What the game keeps for one connection.
 #[derive(Debug)]
 pub struct Session {
-    connection: Connection,
+    pub(super) connection: Connection,
     correlation: CorrelationId,
-    player: Option<PlayerId>,
-    place: Place,
+    pub(super) player: Option<PlayerId>,
+    pub(super) place: Place,
     malformed: Malformed,
 }
 
@@ -241,69 +234,6 @@ impl Game {
         }));
     }
 
-    /// Enters a room from the lobby, with a token if it takes a seat.
-    async fn enter(
-        &self,
-        session: &mut Session,
-        player: PlayerId,
-        room: RoomCode,
-        purpose: Purpose,
-    ) -> Result<(), Refused> {
-        let is_new = matches!(purpose, Purpose::Create { .. });
-        if !is_new && self.registry.find(room).await.map_err(|error| setback(&error))?.is_none() {
-            return Err(refused(Refusal::NoSuchRoom));
-        }
-        let token = match purpose {
-            Purpose::Watch { .. } => None,
-            Purpose::Create { .. } | Purpose::Join { .. } | Purpose::Return { .. } => {
-                Some(self.credentials.issue(player, room).await.map_err(|error| setback(&error))?)
-            }
-        };
-        let connection = session.connection.clone();
-        self.go(session, room, Enter { connection, player, purpose, token }).await
-    }
-
-    /// Sends a connection into a room and waits until it is there.
-    async fn go(&self, session: &mut Session, room: RoomCode, enter: Enter) -> Result<(), Refused> {
-        let token = enter.token.clone();
-        // Before anything is waited for: a client may go while it is on its way in, and then the
-        // room must hear of it, after the letter that brings it in.
-        session.place = if token.is_some() { Place::Seated(room) } else { Place::Watching(room) };
-        if let Err(refused) = self.knock(room, enter).await {
-            session.place = Place::Lobby;
-            return Err(refused);
-        }
-        self.lobby.leave(session.connection.id());
-        if let Some(token) = token {
-            self.tokens.lock().insert(session.connection.id(), token);
-        }
-        Ok(())
-    }
-
-    /// Asks a room to let a connection in.
-    async fn knock(&self, room: RoomCode, enter: Enter) -> Result<(), Refused> {
-        let is_new = matches!(enter.purpose, Purpose::Create { .. });
-        let (reply, answer) = oneshot::channel();
-        let mail = Mail::Enter(Box::new(enter), reply);
-        if is_new {
-            let handle = self.registry.open(room).await.map_err(|error| setback(&error))?;
-            handle.send(mail).await.map_err(|_| refused(Setback::Overloaded))?;
-        } else {
-            self.registry.send(room, mail).await.map_err(|error| {
-                if matches!(error.kind(), ErrorKind::NotFound) {
-                    refused(Refusal::NoSuchRoom)
-                } else {
-                    setback(&error)
-                }
-            })?;
-        }
-        match answer.await {
-            Ok(Entry::Entered) => Ok(()),
-            Ok(Entry::Refused(code)) => Err(refused(code)),
-            Err(_) => Err(refused(Setback::Overloaded)),
-        }
-    }
-
     async fn act(&self, session: &mut Session, player: PlayerId, numbered: Numbered) {
         let Numbered { action, ask } = numbered;
         let request = ask.name();
@@ -341,69 +271,6 @@ impl Game {
         if has_left.await == Ok(true) {
             session.place = Place::Lobby;
             self.tokens.lock().remove(&session.connection.id());
-        }
-    }
-
-    async fn stop_watching(&self, session: &mut Session, room: RoomCode) {
-        if let Some(handle) = self.registry.in_memory(room) {
-            let _sent = handle.send(Mail::Leave(session.connection.id())).await.is_ok();
-        }
-        session.place = Place::Lobby;
-        session.say(&ServerMessage::Left { room, reason: LeftReason::Asked });
-    }
-
-    /// Notices that the room of a connection was given up: it is in the lobby then.
-    fn leave_gone_room(&self, session: &mut Session) {
-        let (Place::Seated(room) | Place::Watching(room)) = session.place else { return };
-        let summary = self.registry.in_memory(room).and_then(|handle| handle.summary());
-        let is_gone =
-            summary.is_none_or(|summary| summary.lobby.status == crate::domain::Status::Abandoned);
-        if is_gone {
-            session.place = Place::Lobby;
-            self.tokens.lock().remove(&session.connection.id());
-        }
-    }
-
-    /// Pays for a message; `Some` says how long to wait instead.
-    async fn pay(&self, session: &Session, message: &ClientMessage) -> Option<Duration> {
-        let cost = cost(message);
-        let mut charges = Vec::with_capacity(3);
-        let is_arrival = matches!(
-            message,
-            ClientMessage::Request(
-                Request::Hello { .. } | Request::CreateRoom { .. } | Request::JoinRoom { .. }
-            )
-        );
-        if is_arrival {
-            let address = session.connection.peer().ip().to_canonical();
-            charges.push(Charge::one("address", address.to_string()));
-        }
-        if let Some(player) = session.player {
-            charges.push(Charge::one("player", player.to_string()).cost(cost));
-        }
-        if let (Place::Seated(room), ClientMessage::Action(_)) = (session.place, message) {
-            charges.push(Charge::one("room", room.to_string()).cost(cost));
-        }
-        if charges.is_empty() {
-            return None;
-        }
-        match self.limiter.acquire(&charges).await.map(|decision| decision.verdict) {
-            Ok(Verdict::Admitted) => None,
-            Ok(Verdict::RetryAfter(pause)) => Some(pause),
-            Ok(Verdict::Never) => Some(Duration::from_mins(1)),
-            Err(error) => {
-                // A limiter in memory has no outage; one elsewhere lets the game go on.
-                tracing::warn!(error = &error as &dyn std::error::Error, "rate limit not known");
-                None
-            }
-        }
-    }
-
-    async fn pay_malformed(&self, session: &Session) {
-        if let Some(player) = session.player {
-            let charge = Charge::one("player", player.to_string());
-            // Whether it could be paid does not matter: too many end the connection.
-            let _paid = self.limiter.acquire(&[charge]).await.is_ok();
         }
     }
 
@@ -452,7 +319,7 @@ impl Game {
 }
 
 impl Session {
-    fn say(&self, message: &ServerMessage) {
+    pub(super) fn say(&self, message: &ServerMessage) {
         self.connection.send(frame_of(message), Class::Durable);
     }
 
@@ -466,39 +333,6 @@ impl Session {
             Place::Seated(_) | Place::Watching(_) => Err(refused(Setback::AlreadyInRoom)),
         }
     }
-}
-
-/// Creates a refusal; the request's name is filled in where it is known.
-fn refused(code: impl Into<Code>) -> Refused {
-    let code = code.into();
-    let refused = Refused::new("", code);
-    match code {
-        Code::Server(setback) if setback.is_temporary() => refused.retry_after_ms(STORAGE_PAUSE),
-        Code::Server(_) | Code::Game(_) => refused,
-    }
-}
-
-/// Says what a failed port means to a client.
-fn setback(error: &infra_core::Error) -> Refused {
-    tracing::warn!(error = error as &dyn std::error::Error, "request not served");
-    let is_overloaded = matches!(error.kind(), ErrorKind::Overloaded);
-    refused(if is_overloaded { Setback::Overloaded } else { Setback::StorageUnavailable })
-}
-
-fn fault(code: ErrorCode, message: &str, fatal: bool) -> ServerMessage {
-    let message = message.to_owned();
-    ServerMessage::Error(Fault { code, message, field: None, action: None, fatal })
-}
-
-fn refuse_token(session: &Session, error: TokenError) -> WsClose {
-    let (code, close) = match error {
-        TokenError::Malformed | TokenError::Forged => (ErrorCode::TokenForged, Close::TokenForged),
-        TokenError::Expired | TokenError::Superseded => {
-            (ErrorCode::TokenExpired, Close::TokenExpired)
-        }
-    };
-    session.say(&fault(code, &error.to_string(), true));
-    close_of(close)
 }
 
 /// Draws a version 4 UUID; it names a player and is no secret.

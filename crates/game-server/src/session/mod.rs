@@ -1,7 +1,10 @@
 //! A player's connection: what its messages mean.
 
+mod answers;
 mod conversation;
+mod entering;
 mod lobby;
 mod malformed;
+mod toll;
 
 pub use conversation::{Game, Session};
