@@ -31,7 +31,8 @@ pub struct ObjectInfo {
 ///    a prefix ends at a segment's end, so `game-1` does not find `game-10`.
 /// 5. **Gone:** after `delete`, `get` is `None`; deleting what is not there is no error.
 /// 6. **Named:** an empty name, `.`, `..`, an empty segment or a control character is
-///    [`Invalid`](crate::error::ErrorKind::Invalid).
+///    [`Invalid`](crate::error::ErrorKind::Invalid). No name may begin another one up to a `/`
+///    (`a` beside `a/b`): engines on file systems cannot keep both.
 #[async_trait]
 pub trait ArchiveStore: Send + Sync + Debug {
     /// Stores an object under a name that is not there yet.

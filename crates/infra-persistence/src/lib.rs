@@ -5,7 +5,8 @@
 //! judges them, applies them and syncs once. Every value carries a checksum of its own, and a
 //! witness beside the database tells a lost commit from one that was never finished.
 //! [`Snapshots`] keeps snapshots in any document store, a [`Repository`] typed entities, the most
-//! recently used ones in memory: [`Rooms`] and [`PlayerStatistics`] are two of them.
+//! recently used ones in memory: [`Rooms`] and [`PlayerStatistics`] are two of them. An [`Archive`]
+//! keeps whole objects, in files or in memory.
 //!
 //! ```
 //! use infra_core::{SystemClock, codec::Payload, id::Collection};
@@ -21,6 +22,7 @@
 //! # Ok::<(), infra_core::Error>(()) }).unwrap();
 //! ```
 
+mod archive;
 mod coordinator;
 mod documents;
 mod embedded;
@@ -34,6 +36,7 @@ mod telemetry;
 mod value;
 mod witness;
 
+pub use archive::Archive;
 pub use documents::Documents;
 pub use embedded::{OpenReport, Options, embedded};
 pub use memory::memory;

@@ -1,4 +1,4 @@
-//! The contracts of documents and snapshots over both engines.
+//! The contracts of documents, snapshots and archive over both engines.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,8 +12,10 @@ use std::{
     sync::Arc,
 };
 
-use infra_core::{SystemClock, snapshot::SnapshotStore, store::DocumentStore};
-use infra_persistence::{Options, Snapshots, embedded, memory};
+use infra_core::{
+    SystemClock, archive::ArchiveStore, snapshot::SnapshotStore, store::DocumentStore,
+};
+use infra_persistence::{Archive, Options, Snapshots, embedded, memory};
 
 fn in_memory() -> Ready<Arc<dyn DocumentStore>> {
     ready(Arc::new(memory(SystemClock::shared()).unwrap()))
@@ -26,6 +28,23 @@ async fn on_disk() -> Arc<dyn DocumentStore> {
 
 fn snapshots(documents: Arc<dyn DocumentStore>) -> Ready<Arc<dyn SnapshotStore>> {
     ready(Arc::new(Snapshots::new(documents).unwrap()))
+}
+
+fn archive_in_memory() -> Ready<Arc<dyn ArchiveStore>> {
+    ready(Arc::new(Archive::in_memory()))
+}
+
+fn archive_in_folder() -> Ready<Arc<dyn ArchiveStore>> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+    ready(Arc::new(Archive::in_folder(folder.join("archive")).unwrap()))
+}
+
+mod archive_in_memory_keeps {
+    infra_testkit::archive_store_contract!(super::archive_in_memory());
+}
+
+mod archive_in_folder_keeps {
+    infra_testkit::archive_store_contract!(super::archive_in_folder());
 }
 
 mod memory_keeps {

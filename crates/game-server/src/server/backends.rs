@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use infra_core::{Clock, Result, event::EventStore, health::HealthCheck, store::DocumentStore};
+use infra_core::{
+    Clock, Result, archive::ArchiveStore, event::EventStore, health::HealthCheck,
+    store::DocumentStore,
+};
 use infra_events::{LogEventStore, MemoryEventStore};
-use infra_persistence::Documents;
+use infra_persistence::{Archive, Documents};
 
 use crate::config::{Backend, Settings};
 
@@ -15,6 +18,8 @@ pub struct Backends {
     pub events: Arc<dyn EventStore>,
     /// Where everything else is kept.
     pub documents: Arc<dyn DocumentStore>,
+    /// Where finished games are kept.
+    pub archive: Arc<dyn ArchiveStore>,
     /// What is to be watched of them.
     pub checks: Vec<Arc<dyn HealthCheck>>,
     log: Option<Arc<LogEventStore>>,
@@ -41,19 +46,23 @@ impl Backends {
                 documents
             }
         };
-        match &settings.events {
+        let mut backends = match &settings.events {
             Backend::Memory => {
                 let events = Arc::new(MemoryEventStore::new(Arc::clone(clock)));
-                Ok(Self::new(events, None, Arc::new(documents)))
+                Self::new(events, None, Arc::new(documents))
             }
             Backend::Files(folder) => {
                 let options = infra_events::Options::new(folder).clock(Arc::clone(clock));
-                Self::with_log(options, documents).await
+                Self::with_log(options, documents).await?
             }
+        };
+        if let Backend::Files(folder) = &settings.archive {
+            backends.archive = Arc::new(Archive::in_folder(folder)?);
         }
+        Ok(backends)
     }
 
-    /// Opens an event log with options of one's own beside a document store.
+    /// Opens an event log with options of one's own beside a document store; the archive is in memory.
     ///
     /// # Errors
     ///
@@ -81,7 +90,8 @@ impl Backends {
         if let Some(log) = &log {
             checks.push(Arc::<LogEventStore>::clone(log));
         }
-        Self { events, documents, checks, log, kept }
+        let archive = Arc::new(Archive::in_memory());
+        Self { events, documents, archive, checks, log, kept }
     }
 
     /// Ends the stores after everything that waits was stored.

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use super::{
     admin::{self, Admin},
+    archivist::Archivist,
     backends::Backends,
     http,
     overview::Observatory,
@@ -164,6 +165,7 @@ impl Server {
         });
         let (watching, stop) = (Arc::clone(&observatory), core.stop());
         core.spawn(async move { watching.run(stop).await });
+        archive(&backends, &core).map_err(failed)?;
         let standings = follow_standings(&backends, &clock, &core).map_err(failed)?;
         let admin = Admin {
             observatory,
@@ -251,6 +253,18 @@ async fn go_on(
     }
     let stop = core.stop();
     core.spawn(async move { unfinished.run(stop).await });
+    Ok(())
+}
+
+/// Archives finished games from the log, behind the games.
+fn archive(backends: &Backends, core: &Shutdown) -> infra_core::Result<()> {
+    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
+    let archive = Arc::clone(&backends.archive);
+    let archivist =
+        Archivist { events: Arc::clone(&events), documents: Arc::clone(&documents), archive };
+    let follower = Follower::new(events, documents, archivist)?;
+    let stop = core.stop();
+    core.spawn(async move { follower.run(stop).await });
     Ok(())
 }
 

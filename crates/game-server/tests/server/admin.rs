@@ -1,5 +1,7 @@
 //! What operators see, and who may see it.
 
+use std::sync::Arc;
+
 use infra_core::SystemClock;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -127,7 +129,7 @@ async fn the_live_stream_tells_events_as_a_spectator_sees_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_finished_game_counts_once_also_after_restarts() {
+async fn a_finished_game_counts_once_and_is_archived_once_also_after_restarts() {
     let mut host = start().await;
     let mut mei = host.host("Mei").await;
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
@@ -152,6 +154,20 @@ async fn a_finished_game_counts_once_also_after_restarts() {
         assert_eq!((&row["name"], &row["played"]), (&json!("Mei"), &json!(1)), "bots are left out");
         assert_eq!((&row["won"], &row["total_score"]), (&json!(u8::from(won)), &score));
         assert!(!body.contains("player"), "nobody's id is shown: {body}");
+        let archive = Arc::clone(&host.backends.archive);
+        eventually("the game is archived", || async {
+            !archive.list("games", "", 9).await.unwrap().is_empty()
+        })
+        .await;
+        let archived = archive.list("games", "", 9).await.unwrap();
+        assert_eq!(archived.len(), 1);
+        assert!(archived[0].name.starts_with(&format!("games/{}-", mei.known.room)));
+        let body = archive.get(&archived[0].name).await.unwrap().unwrap();
+        let game: Value = serde_json::from_slice(&body).unwrap();
+        let events = game["events"].as_array().unwrap();
+        let offsets: Vec<_> = events.iter().map(|line| line["offset"].as_u64().unwrap()).collect();
+        assert_eq!(offsets, (1..=offsets.len() as u64).collect::<Vec<_>>());
+        assert_eq!(events.last().unwrap()["event"]["type"], "game_ended");
         let folder = host.stop().await;
         host = start_in(folder, options(), SystemClock::shared()).await;
     }
