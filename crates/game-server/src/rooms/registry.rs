@@ -2,11 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use infra_core::{
-    Clock, Error, ErrorKind, Result, event::EventStore, lifecycle::Shutdown, random::Random,
+    Clock, Error, ErrorKind, Result,
+    event::EventStore,
+    lifecycle::Shutdown,
+    pubsub::{Pattern, PubSub, Subject, Subscription},
+    random::Random,
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OnceCell, mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::{
     mail::{Mail, RoomHandle},
@@ -50,14 +55,16 @@ pub struct Registry {
     capacity: usize,
     rooms: Mutex<HashMap<RoomCode, Slot>>,
     shutdown: Shutdown,
-    changed: Notify,
+    bus: Arc<dyn PubSub>,
 }
 
 impl Registry {
-    /// Creates a registry over an event store; the rooms' tasks belong to `shutdown`.
+    /// Creates a registry over an event store; the rooms' tasks belong to `shutdown`, and `bus` is
+    /// told which room has changed.
     pub fn new(
         options: Options,
         events: Arc<dyn EventStore>,
+        bus: Arc<dyn PubSub>,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Arc<Self> {
@@ -70,8 +77,7 @@ impl Registry {
             idle: options.idle,
         };
         let rooms = Mutex::default();
-        let changed = Notify::new();
-        Arc::new(Self { tools, capacity: options.rooms, rooms, shutdown, changed })
+        Arc::new(Self { tools, capacity: options.rooms, rooms, shutdown, bus })
     }
 
     /// Returns a code that no room in memory or in the event store has.
@@ -159,11 +165,11 @@ impl Registry {
             // Ends with the room's task, whose end drops the sender.
             while changes.changed().await.is_ok() {
                 let Some(registry) = registry.upgrade() else { return };
-                registry.changed.notify_one();
+                registry.tell(code).await;
             }
             if let Some(registry) = registry.upgrade() {
                 registry.sweep();
-                registry.changed.notify_one();
+                registry.tell(code).await;
             }
         });
         Ok(RoomHandle { mailbox, summary })
@@ -199,13 +205,25 @@ impl Registry {
         handles.filter_map(RoomHandle::summary).collect()
     }
 
-    /// Waits until some room has changed since the last call.
+    /// Subscribes to the changes of all rooms.
+    ///
+    /// # Errors
+    ///
+    /// What the bus fails with.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no change.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Dropping the future or the subscription ends it.
+    pub async fn changes(&self) -> Result<Subscription> {
+        self.bus.subscribe(&Pattern::new("room.*.changed")?).await
+    }
+
+    /// Tells the bus that a room has changed.
+    async fn tell(&self, code: RoomCode) {
+        let Ok(subject) = Subject::new(format!("room.{code}.changed")) else { return };
+        if let Err(error) = self.bus.publish(&subject, Bytes::new()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "change not told");
+        }
     }
 
     /// Forgets the rooms whose tasks have ended; returns how many are left.

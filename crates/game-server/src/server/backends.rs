@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use infra_core::{
-    Clock, Result, archive::ArchiveStore, event::EventStore, health::HealthCheck,
+    Clock, Result, archive::ArchiveStore, event::EventStore, health::HealthCheck, pubsub::PubSub,
     store::DocumentStore,
 };
 use infra_events::{LogEventStore, MemoryEventStore};
+use infra_messaging::MemoryPubSub;
 use infra_persistence::{Archive, Documents};
 
 use crate::config::{Backend, Settings};
+
+/// How many messages of the bus may wait for a subscriber.
+const MAILBOX: usize = 256;
 
 /// The stores of a server.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub struct Backends {
     pub documents: Arc<dyn DocumentStore>,
     /// Where finished games are kept.
     pub archive: Arc<dyn ArchiveStore>,
+    /// Who is told what has changed.
+    pub bus: Arc<dyn PubSub>,
     /// What is to be watched of them.
     pub checks: Vec<Arc<dyn HealthCheck>>,
     log: Option<Arc<LogEventStore>>,
@@ -91,7 +97,8 @@ impl Backends {
             checks.push(Arc::<LogEventStore>::clone(log));
         }
         let archive = Arc::new(Archive::in_memory());
-        Self { events, documents, archive, checks, log, kept }
+        let bus = Arc::new(MemoryPubSub::new(MAILBOX));
+        Self { events, documents, archive, bus, checks, log, kept }
     }
 
     /// Ends the stores after everything that waits was stored.

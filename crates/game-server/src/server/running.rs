@@ -87,6 +87,7 @@ pub(crate) fn declarations() -> Vec<Declaration> {
         telemetry::METRICS,
         infra_cache::METRICS,
         infra_events::METRICS,
+        infra_messaging::METRICS,
         infra_persistence::METRICS,
         infra_ratelimit::METRICS,
         infra_ws::METRICS,
@@ -144,7 +145,8 @@ impl Server {
             ..rooms::Options::default()
         };
         let events = Arc::clone(&backends.events);
-        let registry = Registry::new(options, events, Arc::clone(&clock), core.clone());
+        let bus = Arc::clone(&backends.bus);
+        let registry = Registry::new(options, events, bus, Arc::clone(&clock), core.clone());
         go_on(&registry, &backends, &core).await.map_err(failed)?;
         let limiter = limiter(&settings, &clock)?;
         let game = Game::new(Arc::clone(&registry), credentials, limiter, Arc::clone(&clock));

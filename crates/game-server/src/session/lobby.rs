@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use infra_core::lifecycle::Stop;
+use futures_util::{FutureExt as _, StreamExt as _};
+use infra_core::{Result, lifecycle::Stop};
 use infra_ws::{Class, Connection, ConnectionId, Rooms};
 
 use crate::{
@@ -45,18 +46,37 @@ impl Lobby {
 
     /// Sends the list to all listeners when it has changed, until the service stops.
     pub(super) async fn run(&self, stop: Stop) {
-        let mut sent = None;
         loop {
+            let followed = tokio::select! {
+                followed = self.follow() => followed,
+                () = stop.requested() => return,
+            };
+            if let Err(error) = followed {
+                tracing::warn!(error = &error as &dyn std::error::Error, "lobby not followed");
+            }
             tokio::select! {
-                () = self.registry.changed() => {}
+                () = tokio::time::sleep(PAUSE) => {}
                 () = stop.requested() => return,
             }
+        }
+    }
+
+    /// Follows the rooms until the bus ends.
+    async fn follow(&self) -> Result<()> {
+        let mut changes = self.registry.changes().await?;
+        let mut sent = None;
+        loop {
+            // Whatever was said meanwhile is in the list as well, and so is what was missed.
+            while changes.next().now_or_never().is_some_and(|said| said.is_some()) {}
             let list = self.list();
             if sent.as_ref() != Some(&list) {
                 self.listeners.broadcast(LOBBY, &frame_of(&list), LIST, None);
                 sent = Some(list);
             }
             tokio::time::sleep(PAUSE).await;
+            if changes.next().await.is_none() {
+                return Ok(());
+            }
         }
     }
 
