@@ -1,6 +1,6 @@
-//! The figures of docs/benchmarks.md: ours and a peer's on the same work in one run.
+//! The figures of docs/benchmarks.md: ours and those of others on the same work in one run.
 
-use std::{fmt::Write as _, fs};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -10,24 +10,32 @@ use crate::{
 };
 
 const HELP: &str = "\
-Usage: cargo xtask bench [--gate] [WORKLOAD ...]
+Usage: cargo xtask bench [--gate] [COMPONENT | WORKLOAD ...]
 
-Builds benches/compare, which has a lock file of its own, measures each workload against its peer and
-writes docs/benchmarks.md. Named workloads are measured and printed only. With --gate nothing is
-written, and a goal of benches/goals.toml that is missed is an error.";
+Builds the components' packages of benches/compare, which have a lock file of their own, measures each
+workload beside its peers and writes the components' sections of docs/benchmarks.md. Named workloads
+are measured and printed only. With --gate the goals marked `ci` are measured, nothing is written,
+and a goal that is missed is an error.";
 
-/// What is measured, and what is wanted of it.
+/// What is measured, and what is wanted of it: an entry of benches/goals/COMPONENT.toml.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Goal {
     workload: String,
     what: String,
-    peer: String,
-    old_target: String,
-    /// The least ratio of ours to the peer's.
-    at_least: f64,
-    /// The least operations per second, where the old system had a figure.
-    absolute: Option<f64>,
+    /// The peer as the measuring program names it; none where only our own figure counts.
+    peer: Option<String>,
+    /// How the peer is set up, for the table.
+    detail: Option<String>,
+    /// What the old system was meant to reach.
+    old_target: Option<String>,
+    /// The least ratio in our favour: of rates ours to theirs, of times and bytes theirs to ours.
+    ratio: Option<f64>,
+    /// The least figure of ours, or the largest where less is better.
+    figure: Option<f64>,
+    /// Whether it is cheap and steady enough for `cargo xtask ci`.
+    #[serde(default)]
+    ci: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,14 +44,20 @@ struct Goals {
     goal: Vec<Goal>,
 }
 
-/// A line that `compare` prints.
+/// A line that a package of benches/compare prints.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct Figure {
     workload: String,
+    unit: String,
+    lower_is_better: bool,
+    peer: Option<String>,
     ours: f64,
-    theirs: f64,
-    ratio: f64,
+    theirs: Option<f64>,
+    ratio: Option<f64>,
 }
+
+/// The goals of each component.
+type Components = BTreeMap<String, Vec<Goal>>;
 
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let found = match args::parse(words, &["gate", ""], &[])? {
@@ -56,101 +70,194 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let is_gate = args::has(&found, "gate");
     let words = found.iter().map(|(word, _)| word.as_str());
     let named: Vec<&str> = words.filter(|word| *word != "gate").collect();
-    let root = shell::root();
-    let text = fs::read_to_string(root.join("benches/goals.toml")).map_err(|e| e.to_string())?;
-    let goals: Goals = toml::from_str(&text).map_err(|error| format!("goals.toml: {error}"))?;
-    let figures = measure(&named)?;
-    let goals: Vec<Goal> = goals
-        .goal
-        .into_iter()
-        .filter(|goal| named.is_empty() || named.contains(&goal.workload.as_str()))
-        .collect();
-    let table = table(&goals, &figures)?;
-    println!("{table}");
-    if is_gate {
-        return gate(&goals, &figures);
+    let all = read_goals()?;
+    let (chosen, are_whole) = choose(&all, &named, is_gate)?;
+    let mut missed = Vec::new();
+    for (component, goals) in &chosen {
+        let figures = measure(component, goals, are_whole)?;
+        let table = table(goals, &figures)?;
+        println!("## {component}\n\n{table}");
+        missed.extend(misses(goals, &figures)?);
+        if are_whole {
+            write_section(component, &table)?;
+        }
     }
-    if named.is_empty() {
-        let path = root.join("docs/benchmarks.md");
-        fs::write(&path, page(&table)).map_err(|error| error.to_string())?;
-        println!("written to {}", path.display());
+    if is_gate && !missed.is_empty() {
+        return Err(format!("goals missed: {}", missed.join(", ")));
     }
     Ok(())
 }
 
-fn measure(named: &[&str]) -> Result<Vec<Figure>, String> {
+fn read_goals() -> Result<Components, String> {
+    let folder = shell::root().join("benches/goals");
+    let mut components = Components::new();
+    for file in fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        let path = file.map_err(|error| error.to_string())?.path();
+        let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        let goals: Goals =
+            toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        components.insert(name.to_owned(), goals.goal);
+    }
+    Ok(components)
+}
+
+/// Returns the goals that are asked for, and whether they are all of their components'.
+fn choose(all: &Components, named: &[&str], is_gate: bool) -> Result<(Components, bool), String> {
+    let is_known = |name: &&&str| {
+        all.contains_key(**name) || all.values().flatten().any(|goal| goal.workload == **name)
+    };
+    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
+        let there_are: Vec<_> = all.keys().map(String::as_str).collect();
+        let there_are = there_are.join(", ");
+        return Err(format!(
+            "there is no component or workload `{unknown}`; components: {there_are}"
+        ));
+    }
+    let is_whole = |component: &str| named.is_empty() || named.contains(&component);
+    let mut chosen = Components::new();
+    for (component, goals) in all {
+        let is_chosen = |goal: &&Goal| {
+            let is_named = is_whole(component) || named.contains(&goal.workload.as_str());
+            is_named && (goal.ci || !is_gate)
+        };
+        let goals: Vec<Goal> = goals.iter().filter(is_chosen).cloned().collect();
+        if !goals.is_empty() {
+            chosen.insert(component.clone(), goals);
+        }
+    }
+    let are_whole = !is_gate && chosen.keys().all(|component| is_whole(component));
+    Ok((chosen, are_whole))
+}
+
+fn measure(component: &str, goals: &[Goal], is_whole: bool) -> Result<Vec<Figure>, String> {
     let manifest = shell::root().join("benches/compare/Cargo.toml");
     let target = shell::target().join("compare");
-    let mut build = shell::command("cargo", &["build", "--release", "--locked", "--manifest-path"]);
+    let args = ["build", "--release", "--locked", "--package", component, "--manifest-path"];
+    let mut build = shell::command("cargo", &args);
     shell::run(build.arg(manifest).arg("--target-dir").arg(&target))?;
-    let printed = shell::read(&mut shell::command(target.join("release/compare"), named))?;
+    let mut workloads: Vec<&str> = goals.iter().map(|goal| goal.workload.as_str()).collect();
+    workloads.dedup();
+    let wanted = if is_whole { &[][..] } else { &workloads };
+    let printed = shell::read(&mut shell::command(target.join("release").join(component), wanted))?;
     let figure =
         |line: &str| serde_json::from_str(line).map_err(|error| format!("{line}: {error}"));
     printed.lines().map(figure).collect()
 }
 
 fn figure_of<'a>(goal: &Goal, figures: &'a [Figure]) -> Result<&'a Figure, String> {
-    let found = figures.iter().find(|figure| figure.workload == goal.workload);
-    found.ok_or_else(|| format!("{} was not measured", goal.workload))
+    let is_it = |figure: &&Figure| figure.workload == goal.workload && figure.peer == goal.peer;
+    let peer = goal.peer.as_deref().unwrap_or("nobody");
+    figures
+        .iter()
+        .find(is_it)
+        .ok_or_else(|| format!("{} beside {peer} was not measured", goal.workload))
 }
 
 fn is_met(goal: &Goal, figure: &Figure) -> bool {
-    goal.at_least <= figure.ratio && goal.absolute.is_none_or(|least| least <= figure.ours)
+    let is_reached = |wanted| {
+        if figure.lower_is_better { figure.ours <= wanted } else { wanted <= figure.ours }
+    };
+    goal.figure.is_none_or(is_reached)
+        && goal.ratio.is_none_or(|least| figure.ratio.is_some_and(|ratio| least <= ratio))
+}
+
+fn misses(goals: &[Goal], figures: &[Figure]) -> Result<Vec<String>, String> {
+    let mut missed = Vec::new();
+    for goal in goals {
+        if !is_met(goal, figure_of(goal, figures)?) {
+            missed.push(goal.workload.clone());
+        }
+    }
+    Ok(missed)
 }
 
 fn table(goals: &[Goal], figures: &[Figure]) -> Result<String, String> {
     let mut table = String::from(
-        "| workload | ours, per second | peer | peer, per second | ratio | goal | old target | |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| workload | ours | peer | peer's | ratio | goal | old target | |\n|---|---|---|---|---|---|---|---|\n",
     );
+    let dash = || "-".to_owned();
     for goal in goals {
         let figure = figure_of(goal, figures)?;
-        let Goal { workload, what, peer, old_target, at_least, .. } = goal;
-        let fate = if is_met(goal, figure) { "met" } else { "**missed**" };
-        let (ours, theirs, ratio) = (rounded(figure.ours), rounded(figure.theirs), figure.ratio);
-        writeln!(
-            table,
-            "| `{workload}`: {what} | {ours} | {peer} | {theirs} | {ratio:.2} | {at_least:.2} | {old_target} | {fate} |"
-        )
-        .map_err(|error| error.to_string())?;
+        let fate = match (goal.ratio.or(goal.figure), is_met(goal, figure)) {
+            (None, _) => "",
+            (Some(_), true) => "met",
+            (Some(_), false) => "**missed**",
+        };
+        let with_unit = |value: f64| format!("{}{}", rounded(value), figure.unit);
+        let cells = [
+            format!("`{}`: {}", goal.workload, goal.what),
+            with_unit(figure.ours),
+            goal.detail.clone().or_else(|| goal.peer.clone()).unwrap_or_else(dash),
+            figure.theirs.map_or_else(dash, with_unit),
+            figure.ratio.map_or_else(dash, |ratio| format!("{ratio:.2}")),
+            wanted(goal, figure),
+            goal.old_target.clone().unwrap_or_else(dash),
+            fate.to_owned(),
+        ];
+        writeln!(table, "| {} |", cells.join(" | ")).map_err(|error| error.to_string())?;
     }
     Ok(table)
 }
 
-/// Writes a rate with three figures and thousands apart.
-fn rounded(rate: f64) -> String {
-    let digits = format!("{rate:.0}");
-    let kept = digits.len().min(3);
+fn wanted(goal: &Goal, figure: &Figure) -> String {
+    let bound = if figure.lower_is_better { "at most" } else { "at least" };
+    let ratio = goal.ratio.map(|ratio| format!("{ratio:.2}"));
+    let figure = goal.figure.map(|value| format!("{bound} {}{}", rounded(value), figure.unit));
+    let both: Vec<_> = [ratio, figure].into_iter().flatten().collect();
+    if both.is_empty() { "-".to_owned() } else { both.join(", ") }
+}
+
+/// Writes a figure with three digits and thousands apart.
+fn rounded(value: f64) -> String {
+    if value < 100.0 {
+        let places = if value < 1.0 { 3 } else { usize::from(value < 10.0) + 1 };
+        let text = format!("{value:.places$}");
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    let digits = format!("{value:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
-        text.push(if place < kept { digit } else { '0' });
+        text.push(if place < 3 { digit } else { '0' });
     }
     text
 }
 
-fn gate(goals: &[Goal], figures: &[Figure]) -> Result<(), String> {
-    let mut missed = Vec::new();
-    for goal in goals {
-        if !is_met(goal, figure_of(goal, figures)?) {
-            missed.push(goal.workload.as_str());
-        }
-    }
-    if missed.is_empty() { Ok(()) } else { Err(format!("goals missed: {}", missed.join(", "))) }
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+Written by `cargo xtask bench`. Each row is the same work by both systems in one run, on the same
+machine and disk; a figure is the median of interleaved rounds, and so is the ratio, which is above
+one when it is in our favour. The machine is shared and noisy: figures compare within a row only. The
+goals stand in `benches/goals`, and `cargo xtask bench --gate` fails when one of those that CI holds is
+missed. What the peers do is in `benches/compare`; `cargo bench -p infra-benches` measures our own
+workloads with criterion, and `cargo xtask load` the whole game.
+";
+
+fn page_path() -> PathBuf {
+    shell::root().join("docs/benchmarks.md")
 }
 
-fn page(table: &str) -> String {
-    format!(
-        "# Benchmarks\n\n\
-         Written by `cargo xtask bench`. Each row is the same work by both systems in one run, on the\n\
-         same disk; a rate is the median of five interleaved pairs, and so is the ratio. The machine is\n\
-         shared and noisy: rates compare within a row only. The goals stand in `benches/goals.toml`, and\n\
-         `cargo xtask bench --gate` fails when one is missed. `cargo bench -p infra-benches` measures our\n\
-         own workloads with criterion.\n\n{table}\n\
-         What the peers do is in `benches/compare/src`; `cargo xtask load` measures the whole game.\n"
-    )
+fn write_section(component: &str, table: &str) -> Result<(), String> {
+    let path = page_path();
+    let page = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    fs::write(&path, with_section(&page, component, table)).map_err(|error| error.to_string())?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+/// Returns the page with one section in place of what it had for that component.
+fn with_section(page: &str, component: &str, table: &str) -> String {
+    let mut sections: BTreeMap<&str, &str> =
+        page.split("\n## ").skip(1).filter_map(|section| section.split_once('\n')).collect();
+    sections.insert(component, table);
+    let section =
+        |(component, table): (&str, &str)| format!("\n## {component}\n\n{}\n", table.trim());
+    let sections = sections.into_iter().map(section);
+    [INTRODUCTION.to_owned()].into_iter().chain(sections).collect()
 }
 
 #[cfg(test)]
@@ -161,51 +268,99 @@ mod tests {
         Goal {
             workload: "w".to_owned(),
             what: "work".to_owned(),
-            peer: "p".to_owned(),
-            old_target: "none".to_owned(),
-            at_least: 2.0,
-            absolute: Some(1_000.0),
+            peer: Some("p".to_owned()),
+            detail: None,
+            old_target: None,
+            ratio: Some(2.0),
+            figure: Some(1_000.0),
+            ci: true,
         }
     }
 
     fn figure(ours: f64, ratio: f64) -> Figure {
-        Figure { workload: "w".to_owned(), ours, theirs: ours / ratio, ratio }
+        Figure {
+            workload: "w".to_owned(),
+            unit: "/s".to_owned(),
+            lower_is_better: false,
+            peer: Some("p".to_owned()),
+            ours,
+            theirs: Some(ours / ratio),
+            ratio: Some(ratio),
+        }
     }
 
     #[test]
-    fn a_goal_is_met_by_ratio_and_rate_together() {
+    fn a_goal_is_met_by_ratio_and_figure_together() {
         for (ours, ratio, met) in [(1_000.0, 2.0, true), (999.0, 9.0, false), (9_999.0, 1.9, false)]
         {
-            assert_eq!(is_met(&goal(), &figure(ours, ratio)), met, "{ours} {ratio}");
-            assert_eq!(gate(&[goal()], &[figure(ours, ratio)]).is_ok(), met);
+            let figure = figure(ours, ratio);
+            assert_eq!(is_met(&goal(), &figure), met, "{ours} {ratio}");
+            assert_eq!(misses(&[goal()], &[figure]).unwrap().is_empty(), met);
         }
+        let less = Figure { lower_is_better: true, ..figure(999.0, 2.0) };
+        assert!(is_met(&goal(), &less) && !is_met(&goal(), &Figure { ours: 1_001.0, ..less }));
     }
 
     #[test]
     fn a_goal_that_was_not_measured_is_an_error() {
-        assert!(table(&[goal()], &[]).is_err() && gate(&[goal()], &[]).is_err());
+        assert!(table(&[goal()], &[]).is_err() && misses(&[goal()], &[]).is_err());
         let table = table(&[goal()], &[figure(123_456.0, 1.0)]).unwrap();
-        assert!(table.contains("| 123,000 |") && table.contains("**missed**"), "{table}");
+        assert!(table.contains("| 123,000/s |") && table.contains("**missed**"), "{table}");
     }
 
     #[test]
-    fn a_rate_has_three_figures() {
-        let rates = [(7.4, "7"), (999.0, "999"), (1_234.0, "1,230"), (5_678_901.0, "5,670,000")];
-        for (rate, text) in rates {
-            assert_eq!(rounded(rate), text);
+    fn a_figure_has_three_digits() {
+        let figures = [
+            (0.123, "0.123"),
+            (7.4, "7.4"),
+            (99.5, "99.5"),
+            (999.0, "999"),
+            (1_234.0, "1,230"),
+            (5_678_901.0, "5,670,000"),
+        ];
+        for (value, text) in figures {
+            assert_eq!(rounded(value), text);
         }
     }
 
     #[test]
+    fn components_and_workloads_are_chosen_by_name() {
+        let slow = Goal { workload: "slow".to_owned(), ci: false, ..goal() };
+        let all = Components::from([
+            ("cache".to_owned(), vec![goal(), slow]),
+            ("events".to_owned(), vec![Goal { workload: "x".to_owned(), ..goal() }]),
+        ]);
+        let count = |named: &[&str], is_gate| {
+            let (chosen, are_whole) = choose(&all, named, is_gate).unwrap();
+            (chosen.values().map(Vec::len).sum::<usize>(), are_whole)
+        };
+        assert_eq!(count(&[], false), (3, true));
+        assert_eq!(count(&["cache"], false), (2, true));
+        assert_eq!(count(&["slow"], false), (1, false));
+        assert_eq!(count(&[], true), (2, false));
+        assert!(choose(&all, &["cash"], false).unwrap_err().contains("`cash`"));
+    }
+
+    #[test]
+    fn a_section_replaces_the_one_of_its_component_alone() {
+        let page = with_section(&with_section("", "events", "| a |"), "cache", "| b |");
+        let page = with_section(&page, "events", "| c |");
+        assert!(page.starts_with(INTRODUCTION) && page.contains("## cache\n\n| b |\n"));
+        assert!(page.contains("## events\n\n| c |\n") && !page.contains("| a |"), "{page}");
+    }
+
+    #[test]
     fn every_goal_names_a_workload_of_the_program_that_measures() {
-        let root = shell::root();
-        let text = fs::read_to_string(root.join("benches/goals.toml")).unwrap();
-        let goals: Goals = toml::from_str(&text).unwrap();
-        let folder = fs::read_dir(root.join("benches/compare/src")).unwrap();
-        let sources: String =
-            folder.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
-        for goal in goals.goal {
-            assert!(sources.contains(&format!("name: \"{}\"", goal.workload)), "{goal:?}");
+        for (component, goals) in read_goals().unwrap() {
+            let folder = shell::root().join("benches/compare").join(&component).join("src");
+            let files = fs::read_dir(folder).unwrap();
+            let sources: String =
+                files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+            for goal in goals {
+                let quoted = |name: &str| sources.contains(&format!("\"{name}\""));
+                assert!(quoted(&goal.workload), "{goal:?}");
+                assert!(goal.peer.as_deref().is_none_or(quoted), "{goal:?}");
+            }
         }
     }
 }

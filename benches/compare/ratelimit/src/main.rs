@@ -2,7 +2,7 @@
 //! limiters asked one after the other, which is not atomic: what the first admits is paid even if
 //! the third refuses.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, process::ExitCode, time::Duration};
 
 use governor::{Quota as GovernorQuota, RateLimiter as Governor};
 use infra_core::{
@@ -10,14 +10,13 @@ use infra_core::{
     limit::{Charge, RateLimiter},
 };
 use infra_ratelimit::{Limiter, Quota};
-
-use crate::measure::{Workload, run};
+use measure::{Workload, run};
 
 const DECISIONS: u64 = 500_000;
 const KEYS: u64 = 1_000;
 
-pub fn workloads() -> Vec<Workload> {
-    vec![Workload { name: "limit-3-keys", peer: "governor", ours: decide, theirs: governor_decide }]
+fn main() -> ExitCode {
+    measure::main(vec![Workload::rate("limit-3-keys", decide).against("governor", governor_decide)])
 }
 
 fn names(limit: &str) -> Vec<String> {

@@ -2,7 +2,10 @@
 //! a transaction with `synchronous=FULL` in WAL mode, since that is what an embedded event store is
 //! built on when nobody wants to run a server; and redb, a log of its own with a sync per commit.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
 
 use infra_core::{
     SystemClock,
@@ -14,21 +17,20 @@ use infra_core::{
     version::{Expected, Version},
 };
 use infra_events::{LogEventStore, Options};
+use measure::{Workload, run};
 use rusqlite::{Connection, params};
-
-use crate::measure::{Workload, run};
 
 const WRITERS: u64 = 64;
 const EACH: u64 = 60;
 const BODY: usize = 256;
 const STREAM: u64 = 5_000;
 
-pub fn workloads() -> Vec<Workload> {
-    vec![
-        Workload { name: "events-append-64", peer: "SQLite", ours: append, theirs: sqlite_append },
-        Workload { name: "events-append-1", peer: "SQLite", ours: append_one, theirs: sqlite_append_one },
-        Workload { name: "events-read", peer: "SQLite", ours: read, theirs: sqlite_read },
-    ]
+fn main() -> ExitCode {
+    measure::main(vec![
+        Workload::rate("events-append-64", append).against("SQLite", sqlite_append),
+        Workload::rate("events-append-1", append_one).against("SQLite", sqlite_append_one),
+        Workload::rate("events-read", read).against("SQLite", sqlite_read),
+    ])
 }
 
 fn event(random: &Random) -> NewEvent {
@@ -80,7 +82,8 @@ fn database(folder: &std::path::Path) -> Connection {
     let database = Connection::open(folder.join("events.sqlite")).unwrap();
     database.pragma_update(None, "journal_mode", "WAL").unwrap();
     database.pragma_update(None, "synchronous", "FULL").unwrap();
-    let table = "create table events (position integer primary key autoincrement, stream text not null,
+    let table =
+        "create table events (position integer primary key autoincrement, stream text not null,
         version integer not null, id blob not null, type text not null, body blob not null,
         unique (stream, version), unique (stream, id))";
     database.execute(table, []).unwrap();
@@ -88,9 +91,12 @@ fn database(folder: &std::path::Path) -> Connection {
 }
 
 fn insert(database: &Connection, stream: &str, version: u64) {
-    let id: [u8; 16] = std::array::from_fn(|place| (version >> (place % 8 * 8)) as u8 ^ place as u8);
+    let id: [u8; 16] =
+        std::array::from_fn(|place| (version >> (place % 8 * 8)) as u8 ^ place as u8);
     let mut insert = database
-        .prepare_cached("insert into events (stream, version, id, type, body) values (?, ?, ?, ?, ?)")
+        .prepare_cached(
+            "insert into events (stream, version, id, type, body) values (?, ?, ?, ?, ?)",
+        )
         .unwrap();
     insert.execute(params![stream, version as i64, id, "played", vec![7_u8; BODY]]).unwrap();
 }

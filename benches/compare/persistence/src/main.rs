@@ -1,7 +1,7 @@
 //! Documents: durable puts by many writers, and point reads. The peers are redb with a sync per
 //! commit, and fjall's own price is within ours.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use infra_core::{
     codec::Payload,
@@ -10,9 +10,8 @@ use infra_core::{
     version::Expected,
 };
 use infra_persistence::{Options, embedded};
+use measure::{Workload, run};
 use redb::{Database, ReadableDatabase, TableDefinition};
-
-use crate::measure::{Workload, run};
 
 const WRITERS: u64 = 64;
 const EACH: u64 = 30;
@@ -21,11 +20,11 @@ const READS: u64 = 200_000;
 const KEYS: u64 = 1_000;
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("players");
 
-pub fn workloads() -> Vec<Workload> {
-    vec![
-        Workload { name: "documents-put-64", peer: "redb", ours: put, theirs: redb_put },
-        Workload { name: "documents-get", peer: "redb", ours: get, theirs: redb_get },
-    ]
+fn main() -> ExitCode {
+    measure::main(vec![
+        Workload::rate("documents-put-64", put).against("redb", redb_put),
+        Workload::rate("documents-get", get).against("redb", redb_get),
+    ])
 }
 
 fn put() -> u64 {
@@ -111,7 +110,9 @@ fn redb_get() -> u64 {
         let key = (read * 7_919 % KEYS).to_be_bytes();
         let read = database.begin_read().unwrap();
         let table = read.open_table(TABLE).unwrap();
-        assert!(table.get(&key[..]).unwrap().is_some_and(|body| body.value().to_vec().len() == BODY));
+        assert!(
+            table.get(&key[..]).unwrap().is_some_and(|body| body.value().to_vec().len() == BODY)
+        );
     }
     READS
 }

@@ -1,18 +1,17 @@
 //! The cache: hits, and a thousand callers of one slow load. The peer is moka itself, so the first
 //! figure is the price of what is put on top of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use infra_cache::{LocalCache, Options};
 use infra_core::SystemClock;
-
-use crate::measure::{Workload, run};
+use measure::{Workload, run};
 
 const HITS: u64 = 3_000_000;
 const KEYS: u64 = 10_000;
 
-pub fn workloads() -> Vec<Workload> {
-    vec![Workload { name: "cache-hit", peer: "moka", ours: hit, theirs: moka_hit }]
+fn main() -> ExitCode {
+    measure::main(vec![Workload::rate("cache-hit", hit).against("moka", moka_hit)])
 }
 
 fn hit() -> u64 {

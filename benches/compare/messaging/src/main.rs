@@ -1,7 +1,7 @@
 //! The queue: publish, receive, acknowledge. The peer is a bounded tokio channel, which gives none of
 //! what makes a queue; the figure is the price of leases, priorities and bounds.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use infra_core::{
     SystemClock,
@@ -13,14 +13,13 @@ use infra_core::{
     random::Random,
 };
 use infra_messaging::{MemoryQueue, Options, Overflow};
-
-use crate::measure::{Workload, run};
+use measure::{Workload, run};
 
 const MESSAGES: u64 = 100_000;
 const CAPACITY: usize = 1_024;
 
-pub fn workloads() -> Vec<Workload> {
-    vec![Workload { name: "queue-roundtrip", peer: "tokio mpsc", ours: queue, theirs: channel }]
+fn main() -> ExitCode {
+    measure::main(vec![Workload::rate("queue-roundtrip", queue).against("tokio mpsc", channel)])
 }
 
 fn message(random: &Random) -> Message {
@@ -31,7 +30,8 @@ fn message(random: &Random) -> Message {
 fn queue() -> u64 {
     run(async {
         let options = Options::new(CAPACITY).overflow(Overflow::Wait);
-        let queue = MemoryQueue::new(QueueName::new("work").unwrap(), options, SystemClock::shared());
+        let queue =
+            MemoryQueue::new(QueueName::new("work").unwrap(), options, SystemClock::shared());
         let queue = Arc::new(queue);
         let producing = Arc::clone(&queue);
         let producer = tokio::spawn(async move {
