@@ -173,6 +173,10 @@ pub struct Filter {
     pub event_types: Vec<EventType>,
     /// The event carries this correlation id.
     pub correlation: Option<CorrelationId>,
+    /// The event was recorded at this time or later.
+    pub recorded_from: Option<Timestamp>,
+    /// The event was recorded at this time or earlier.
+    pub recorded_to: Option<Timestamp>,
 }
 
 impl Filter {
@@ -186,7 +190,9 @@ impl Filter {
             self.event_types.is_empty() || self.event_types.contains(&event.event.event_type);
         let fits_correlation =
             self.correlation.is_none_or(|wanted| event.correlation == Some(wanted));
-        fits_stream && fits_type && fits_correlation
+        let fits_time = self.recorded_from.is_none_or(|from| from <= event.recorded)
+            && self.recorded_to.is_none_or(|to| event.recorded <= to);
+        fits_stream && fits_type && fits_correlation && fits_time
     }
 }
 
@@ -244,13 +250,20 @@ pub type Subscription = Pin<Box<dyn Stream<Item = Result<SubscriptionItem>> + Se
 ///    [`Indeterminate`](crate::error::ErrorKind::Indeterminate), never a plain failure.
 /// 8. **Fenced:** an append whose fence is below the highest token seen for its scope is
 ///    [`Fenced`](crate::error::ErrorKind::Fenced) and writes nothing.
-/// 9. **Read your writes:** after an append returned, every read sees its events.
+/// 9. **Read your writes:** after an append returned, every read of its streams sees its events;
+///    after [`wait_for`](EventStore::wait_for) its position, every read of the whole store does.
 /// 10. **Live without gap:** a subscription yields each fitting event once, in order, from its
 ///     start over the hand-over to live, and `CaughtUp` once.
 /// 11. **Bounded reads:** a read returns at most `limit` events; zero means none.
 /// 12. **Truncated:** events below the truncation are gone from reads; versions do not restart.
 /// 13. **Tombstoned:** a tombstoned stream is gone for good; appending to it is
 ///     [`Denied`](crate::error::ErrorKind::Denied).
+/// 14. **Checks alone:** a part without events is a condition on its stream, and writes nothing.
+/// 15. **Kept whole:** an event is read as it was appended, with the correlation and trace of the
+///     context, and the time of the store's clock.
+/// 16. **Never skips:** whoever pages by `read_to` while others append sees each event once.
+/// 17. **Resumed:** a subscription tells by `Checkpoint` how far it has looked, also over events
+///     that do not fit; resuming there repeats and skips none, however slow the reader is.
 #[async_trait]
 pub trait EventStore: Send + Sync + Debug {
     /// Appends events to streams, all or nothing.
@@ -329,7 +342,9 @@ pub trait EventStore: Send + Sync + Debug {
     /// Dropping the future has no effect.
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>>;
 
-    /// Returns the highest position below which no event can appear any more.
+    /// Returns the position of the last event up to which no other can appear any more.
+    ///
+    /// An engine with concurrent transactions holds it back below the oldest one that still writes.
     ///
     /// # Errors
     ///
@@ -403,12 +418,26 @@ mod tests {
             stream_prefix: Some("room-".to_owned()),
             event_types: vec![EventType::new("played").unwrap()],
             correlation: Some(correlation),
+            recorded_from: Some(Timestamp::EPOCH),
+            recorded_to: Some(Timestamp::EPOCH),
         };
         assert!(filter.admits(&event("room-1", "played", Some(correlation))));
         assert!(!filter.admits(&event("bank-1", "played", Some(correlation))));
         assert!(!filter.admits(&event("room-1", "dealt", Some(correlation))));
         assert!(!filter.admits(&event("room-1", "played", None)));
         assert!(Filter::default().admits(&event("bank-1", "dealt", None)));
+    }
+
+    #[test]
+    fn bounds_of_time_are_inclusive() {
+        let at = |millis| {
+            let recorded = Timestamp::from_millis(millis);
+            RecordedEvent { recorded, ..event("room-1", "played", None) }
+        };
+        let (from, to) = (Some(Timestamp::from_millis(10)), Some(Timestamp::from_millis(20)));
+        let filter = Filter { recorded_from: from, recorded_to: to, ..Filter::default() };
+        let admitted: Vec<u64> = (8..=22).filter(|millis| filter.admits(&at(*millis))).collect();
+        assert_eq!(admitted, (10..=20).collect::<Vec<u64>>());
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! State machines as pure functions, and the upgrade of their old events.
 
-use std::fmt::Debug;
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use crate::{codec::Payload, error::Result, id::EventType};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    codec::Payload,
+    error::{Error, ErrorKind, Result},
+    id::EventType,
+};
 
 /// A state machine: `decide` turns a command into events, `evolve` folds an event into the state.
 ///
@@ -77,6 +83,12 @@ pub trait StateMachine: Debug + Default + Clone + Send + Sync + 'static {
     }
 }
 
+/// An event that is stored under the name of its type.
+pub trait DomainEvent: Serialize + DeserializeOwned {
+    /// Returns the name of its type, which never changes once it is stored.
+    fn name(&self) -> &'static str;
+}
+
 /// Turns an event's payload of one schema version into the next one.
 pub trait Upcaster: Debug + Send + Sync {
     /// Returns the type of the events that it upgrades.
@@ -91,4 +103,122 @@ pub trait Upcaster: Debug + Send + Sync {
     ///
     /// [`Corrupt`](crate::error::ErrorKind::Corrupt) if the payload is not of the version it names.
     fn upcast(&self, payload: Payload) -> Result<Payload>;
+}
+
+/// Upcasters chained by event type and schema version.
+///
+/// ```
+/// use infra_core::{codec::Payload, id::EventType, machine::Upcasters};
+///
+/// let played = EventType::new("played")?;
+/// let payload = Payload::json(2, "ace")?;
+/// // What is current already stays as it is; what comes from the future is refused.
+/// assert_eq!(Upcasters::new(2).upcast(&played, payload.clone())?, payload);
+/// assert!(Upcasters::new(1).upcast(&played, payload).is_err());
+/// # Ok::<(), infra_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Upcasters {
+    current: u32,
+    steps: BTreeMap<(EventType, u32), Arc<dyn Upcaster>>,
+}
+
+impl Upcasters {
+    /// Creates an empty chain that leads to schema version `current`.
+    pub const fn new(current: u32) -> Self {
+        Self { current, steps: BTreeMap::new() }
+    }
+
+    /// Returns the schema version that it leads to.
+    pub const fn current(&self) -> u32 {
+        self.current
+    }
+
+    /// Adds a step; a later one for the same type and version takes its place.
+    #[must_use]
+    pub fn with(mut self, step: impl Upcaster + 'static) -> Self {
+        self.steps.insert((step.event_type().clone(), step.reads_version()), Arc::new(step));
+        self
+    }
+
+    /// Brings a payload to the current schema version, step by step.
+    ///
+    /// An old version without a step is as it was: types that never changed need none.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if the payload is of a later version than the
+    /// current one; [`Corrupt`](ErrorKind::Corrupt) if a step fails or does not write the next
+    /// version.
+    pub fn upcast(&self, event_type: &EventType, mut payload: Payload) -> Result<Payload> {
+        const UPCAST: &str = "upcast event";
+        if self.current < payload.schema {
+            let detail =
+                format!("{event_type} has schema {}, known is {}", payload.schema, self.current);
+            return Err(Error::new(ErrorKind::Unsupported, UPCAST).detail(detail));
+        }
+        while payload.schema < self.current {
+            let read = payload.schema;
+            let Some(step) = self.steps.get(&(event_type.clone(), read)) else { break };
+            payload = step.upcast(payload)?;
+            if payload.schema != read.saturating_add(1) {
+                let detail = format!("{event_type}: version {read} led to {}", payload.schema);
+                return Err(Error::new(ErrorKind::Corrupt, UPCAST).detail(detail));
+            }
+        }
+        Ok(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes the next version and the word's repetition.
+    #[derive(Debug)]
+    struct Twice(EventType, u32, u32);
+
+    impl Upcaster for Twice {
+        fn event_type(&self) -> &EventType {
+            &self.0
+        }
+
+        fn reads_version(&self) -> u32 {
+            self.1
+        }
+
+        fn upcast(&self, payload: Payload) -> Result<Payload> {
+            let word: String = payload.decode()?;
+            Payload::json(self.2, &word.repeat(2))
+        }
+    }
+
+    fn said() -> EventType {
+        EventType::new("said").unwrap()
+    }
+
+    #[test]
+    fn steps_are_chained_by_type_and_version() {
+        let chain = Upcasters::new(3).with(Twice(said(), 1, 2)).with(Twice(said(), 2, 3));
+        let cast = |schema, name: &str| {
+            let payload = Payload::json(schema, "a").unwrap();
+            let cast = chain.upcast(&EventType::new(name).unwrap(), payload);
+            cast.map(|cast| (cast.schema, cast.decode::<String>().unwrap()))
+        };
+        assert_eq!(cast(1, "said").unwrap(), (3, "aaaa".to_owned()));
+        assert_eq!(cast(2, "said").unwrap(), (3, "aa".to_owned()));
+        assert_eq!(cast(3, "said").unwrap(), (3, "a".to_owned()));
+        assert_eq!(cast(1, "sung").unwrap(), (1, "a".to_owned()));
+        assert_eq!(*cast(4, "said").unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_step_that_does_not_write_the_next_version_is_refused() {
+        let chain = Upcasters::new(3).with(Twice(said(), 1, 1));
+        let cast = chain.upcast(&said(), Payload::json(1, "a").unwrap());
+        assert_eq!(*cast.unwrap_err().kind(), ErrorKind::Corrupt);
+        let other = Payload { codec: crate::codec::CodecTag::Raw, ..Payload::raw("x") };
+        let chain = Upcasters::new(3).with(Twice(said(), 1, 2));
+        assert!(chain.upcast(&said(), other).is_err(), "what a step fails with is passed on");
+    }
 }

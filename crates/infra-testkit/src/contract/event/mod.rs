@@ -7,7 +7,7 @@ mod clauses;
 mod live;
 pub mod wrong;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use infra_core::{
     clock::Timestamp,
@@ -15,7 +15,7 @@ use infra_core::{
     event::{Append, Appended, Direction, EventStore, NewEvent, RecordedEvent},
     id::{EventId, EventType, StreamName},
     random::Random,
-    version::{Expected, Version},
+    version::{Expected, Position, Version},
 };
 
 pub use self::{clauses::*, live::*};
@@ -52,6 +52,11 @@ macro_rules! event_store_contract {
                 tombstoned,
                 live_without_gap,
                 waits_for_a_position,
+                checks_alone,
+                kept_whole,
+                pages_never_skip,
+                resumed,
+                slow_reader_loses_nothing,
             ],
             timed [],
             $make
@@ -81,6 +86,17 @@ fn event(word: &str) -> Result<NewEvent, Breach> {
 async fn say(store: &Store, name: &str, word: &str) -> Result<Appended, Breach> {
     let append = Append::to(stream(name)?, Expected::Any, vec![event(word)?]);
     Ok(store.append(append).await?)
+}
+
+/// Waits until what was appended to these streams can be read everywhere, and returns the head.
+async fn settled(store: &Store, names: &[&str]) -> Result<Position, Breach> {
+    for name in names {
+        let last = store.read_stream(&stream(name)?, Version::MAX, Direction::Backward, 1).await?;
+        for recorded in last {
+            store.wait_for(recorded.position, Duration::from_secs(20)).await?;
+        }
+    }
+    Ok(store.stable_head().await?)
 }
 
 /// Reads a whole stream.

@@ -57,11 +57,25 @@ pub enum Bug {
     NeverBackward,
     /// Filters admit everything.
     Unfiltered,
+    /// Parts without events are not looked at.
+    IgnoresChecks,
+    /// Facts beside the payload are not stored.
+    DropsMetadata,
+    /// The correlation of the context is not stored.
+    DropsCorrelation,
+    /// A page passes over an event that is committed late, as one does that reads by a sequence.
+    SkipsLateCommits,
+    /// A subscription tells a checkpoint before the events up to it.
+    EarlyCheckpoint,
+    /// A subscription drops an event when its reader is slow.
+    DropsForSlowReaders,
+    /// Bounds of time are not looked at.
+    Timeless,
 }
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::HalfAppend, "all_or_nothing"),
         (Self::GapInVersions, "gapless"),
         (Self::Reordered, "ordered"),
@@ -79,6 +93,13 @@ impl Bug {
         (Self::NeverWaits, "waits_for_a_position"),
         (Self::NeverBackward, "backward"),
         (Self::Unfiltered, "filtered"),
+        (Self::IgnoresChecks, "checks_alone"),
+        (Self::DropsMetadata, "kept_whole"),
+        (Self::DropsCorrelation, "kept_whole"),
+        (Self::SkipsLateCommits, "pages_never_skip"),
+        (Self::EarlyCheckpoint, "resumed"),
+        (Self::DropsForSlowReaders, "slow_reader_loses_nothing"),
+        (Self::Timeless, "filtered"),
     ];
 }
 
@@ -123,6 +144,12 @@ impl EventStore for Wrong {
                 }
             }
             Bug::Unfenced => append.fence = None,
+            Bug::IgnoresChecks => append.streams.retain(|part| !part.events.is_empty()),
+            Bug::DropsMetadata => {
+                for event in append.streams.iter_mut().flat_map(|part| &mut part.events) {
+                    event.metadata.clear();
+                }
+            }
             Bug::HalfAppend if append.streams.len() > 1 => {
                 let first: Vec<_> = append.streams.iter().take(1).cloned().collect();
                 let half = Append { streams: first, ..append.clone() };
@@ -178,13 +205,26 @@ impl EventStore for Wrong {
         if self.is(Bug::LosesLastWrite) {
             events.pop();
         }
+        if self.is(Bug::DropsCorrelation) {
+            for event in &mut events {
+                event.correlation = None;
+            }
+        }
         Ok(events)
     }
 
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
-        let any = Filter::default();
-        let filter = if self.is(Bug::Unfiltered) { &any } else { filter };
-        let mut page = self.right.read_all(after, filter, limit).await?;
+        let mut filter = filter.clone();
+        match self.bug {
+            Bug::Unfiltered => filter = Filter::default(),
+            Bug::Timeless => (filter.recorded_from, filter.recorded_to) = (None, None),
+            _ => {}
+        }
+        let mut page = self.right.read_all(after, &filter, limit).await?;
+        if self.is(Bug::SkipsLateCommits) {
+            // It is not there yet when the page is read, and below `read_to` when it is.
+            page.events.retain(|event| event.position.get() % 16 != 15);
+        }
         if self.is(Bug::Reordered) && page.events.len() > 2 {
             page.events.swap(0, 1);
         }
@@ -193,11 +233,16 @@ impl EventStore for Wrong {
 
     async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription> {
         let right = self.right.subscribe(after, filter).await?;
-        if !self.is(Bug::SkipsLive) && !self.is(Bug::RepeatsAtHandover) {
-            return Ok(right);
+        let (bug, mut next) = (self.bug, None);
+        match bug {
+            Bug::EarlyCheckpoint => {
+                let head = self.right.stable_head().await?;
+                next = Some(SubscriptionItem::Checkpoint(head.previous().previous()));
+            }
+            Bug::SkipsLive | Bug::RepeatsAtHandover | Bug::DropsForSlowReaders => {}
+            _ => return Ok(right),
         }
-        let skips = self.is(Bug::SkipsLive);
-        Ok(Box::pin(WrongLive { right, skips, is_live: false, last: None, next: None }))
+        Ok(Box::pin(WrongLive { right, bug, is_live: false, last: None, next, n_events: 0 }))
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
@@ -230,13 +275,29 @@ impl EventStore for Wrong {
     }
 }
 
-/// A subscription that skips or repeats where it goes over to live events.
+/// A subscription that skips, repeats or tells too early how far it is.
 struct WrongLive {
     right: Subscription,
-    skips: bool,
+    bug: Bug,
     is_live: bool,
     last: Option<Box<RecordedEvent>>,
     next: Option<SubscriptionItem>,
+    n_events: u64,
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "each bug is about a few cases")]
+impl WrongLive {
+    /// Returns whether an event is left out.
+    fn drops(&mut self) -> bool {
+        self.n_events += 1;
+        let is_dropped = match self.bug {
+            Bug::SkipsLive => self.is_live,
+            Bug::DropsForSlowReaders => self.n_events == 100,
+            _ => false,
+        };
+        self.is_live &= !is_dropped;
+        is_dropped
+    }
 }
 
 impl Stream for WrongLive {
@@ -252,14 +313,11 @@ impl Stream for WrongLive {
                 other @ (Poll::Ready(_) | Poll::Pending) => return other,
             };
             match &item {
-                SubscriptionItem::Event(_) if self.skips && self.is_live => {
-                    self.is_live = false;
-                    continue;
-                }
+                SubscriptionItem::Event(_) if self.drops() => continue,
                 SubscriptionItem::Event(event) => self.last = Some(event.clone()),
                 SubscriptionItem::CaughtUp(_) => {
                     self.is_live = true;
-                    if !self.skips {
+                    if self.bug == Bug::RepeatsAtHandover {
                         self.next = self.last.clone().map(SubscriptionItem::Event);
                     }
                 }
