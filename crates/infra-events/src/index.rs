@@ -182,7 +182,8 @@ impl Index {
         };
         let last = stream.last_up_to(head);
         let at = |version: Version| {
-            let place = usize::try_from(version.get() - stream.base).unwrap_or(usize::MAX);
+            let place = version.get().saturating_sub(stream.base);
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
             place.min(stream.positions.len())
         };
         let positions = match direction {
@@ -235,13 +236,26 @@ impl Index {
         Ok(())
     }
 
-    /// Hides the events below `before`, and forgets their ids.
-    pub(crate) fn truncate(&mut self, name: &StreamName, before: Version) {
-        if let Some(stream) = self.streams.get_mut(name) {
-            stream.first = stream.first.max(before);
-            let first = stream.first;
-            stream.ids.retain(|_, version| first <= *version);
-        }
+    /// Hides the events below `before`, forgets their ids, and returns their positions.
+    ///
+    /// Positions beyond `settled` are kept until the next truncation: readers do not see them yet,
+    /// and the version that they see is counted by them.
+    pub(crate) fn truncate(
+        &mut self,
+        name: &StreamName,
+        before: Version,
+        settled: Position,
+    ) -> HashSet<Position> {
+        let Some(stream) = self.streams.get_mut(name) else { return HashSet::new() };
+        stream.first = stream.first.max(before);
+        let first = stream.first;
+        stream.ids.retain(|_, version| first <= *version);
+        let hidden = usize::try_from(first.get() - 1 - stream.base).unwrap_or(usize::MAX);
+        let settled = stream.positions.partition_point(|position| *position <= settled);
+        let gone: HashSet<_> = stream.positions.drain(..hidden.min(settled)).collect();
+        stream.base += gone.len() as u64;
+        stream.positions.shrink_to_fit();
+        gone
     }
 
     /// Judges a tombstone.
@@ -261,13 +275,15 @@ impl Index {
     pub(crate) fn tombstone(&mut self, name: &StreamName) {
         if let Some(stream) = self.streams.get_mut(name) {
             stream.is_tombstoned = true;
-            stream.ids.clear();
+            stream.ids = HashMap::new();
+            stream.base += stream.positions.len() as u64;
+            stream.positions = Vec::new();
         }
     }
 }
 
 /// Refuses an append that no store could take, whatever it holds.
-fn check_shape(append: &Append) -> Result<()> {
+pub(crate) fn check_shape(append: &Append) -> Result<()> {
     let refuse = |detail: String| Err(Error::invalid(APPEND, detail));
     let mut names = HashSet::new();
     let mut ids = HashSet::new();

@@ -23,12 +23,22 @@
 //! # Ok::<(), infra_core::Error>(()) }).unwrap();
 //! ```
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod index;
 mod log;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+pub mod projection;
+mod retention;
+pub mod sourcing;
 mod subscription;
 mod telemetry;
 
 pub use log::{Disk, DiskFile, LogEventStore, Lost, Mode, Options, RealDisk, RecoveryReport};
 pub use memory::MemoryEventStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresEventStore, PostgresOptions};
+pub use retention::Retention;
 pub use telemetry::METRICS;

@@ -1,6 +1,6 @@
 //! The store in memory: for tests, for tools, and as the model of the others.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
@@ -31,7 +31,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     index: Index,
-    events: Vec<RecordedEvent>,
+    /// By position; what is truncated or tombstoned is removed.
+    events: BTreeMap<Position, RecordedEvent>,
 }
 
 /// Keeps events in memory. Cheap to clone; clones share the events.
@@ -68,8 +69,7 @@ pub(crate) fn ids_of(append: &Append) -> Vec<(StreamName, Vec<EventId>)> {
 
 impl State {
     fn at(&self, position: Position) -> Option<&RecordedEvent> {
-        let place = position.get().checked_sub(1)?;
-        self.events.get(usize::try_from(place).ok()?)
+        self.events.get(&position)
     }
 
     fn append(&mut self, append: Append, clock: &dyn Clock) -> Result<Appended> {
@@ -90,21 +90,24 @@ impl State {
                 return Ok(Appended { position, versions, is_duplicate: true });
             }
         };
+        let mut position = self.index.head();
         self.index.apply(&ids_of(&append), append.fence.as_ref());
         let context = Context::current();
         let recorded = clock.wall();
         let mut versions = Vec::with_capacity(first.len());
         for (part, mut version) in append.streams.into_iter().zip(first) {
             for event in part.events {
-                self.events.push(RecordedEvent {
-                    position: Position::new(self.events.len() as u64 + 1),
+                position = position.next();
+                let recorded = RecordedEvent {
+                    position,
                     stream: part.stream.clone(),
                     version,
                     event,
                     recorded,
                     correlation: context.correlation_id(),
                     trace: context.trace_context(),
-                });
+                };
+                self.events.insert(position, recorded);
                 version = version.next();
             }
             versions.push(version.previous());
@@ -117,6 +120,11 @@ impl State {
 impl Source for MemoryEventStore {
     async fn page(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
         self.read_all(after, filter, limit).await
+    }
+
+    // A store that nobody holds any more still serves its subscribers what it has.
+    async fn changed(&self, after: Position) -> bool {
+        subscription::beyond(&self.0.head.subscribe(), after).await
     }
 }
 
@@ -147,25 +155,24 @@ impl EventStore for MemoryEventStore {
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
         let state = self.0.state.read();
         let mut page = EventPage { events: Vec::new(), read_to: after, is_end: false };
-        let skipped = usize::try_from(after.get()).unwrap_or(usize::MAX);
-        for event in state.events.iter().skip(skipped) {
+        for event in state.events.range(after.next()..).map(|(_, event)| event) {
             if limit <= page.events.len() {
                 return Ok(page);
             }
             page.read_to = event.position;
-            let is_readable = state.index.is_readable(&event.stream, event.version);
-            if is_readable && filter.admits(event) {
+            if filter.admits(event) {
                 page.events.push(event.clone());
             }
         }
-        page.is_end = true;
+        page.is_end = 0 < limit || state.index.head() <= after;
+        if page.is_end {
+            page.read_to = after.max(state.index.head());
+        }
         Ok(page)
     }
 
     async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription> {
-        // A store that nobody holds any more still serves its subscribers what it has.
-        let head = self.0.head.subscribe();
-        Ok(subscription::start(Arc::new(self.clone()), head, after, filter))
+        Ok(subscription::start(Arc::new(self.clone()), after, filter))
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
@@ -183,7 +190,8 @@ impl EventStore for MemoryEventStore {
     async fn truncate_before(&self, stream: &StreamName, before: Version) -> Result<()> {
         let mut state = self.0.state.write();
         state.index.judge_truncate(stream, before)?;
-        state.index.truncate(stream, before);
+        let gone = state.index.truncate(stream, before, Position::MAX);
+        state.events.retain(|position, _| !gone.contains(position));
         Ok(())
     }
 
@@ -191,6 +199,7 @@ impl EventStore for MemoryEventStore {
         let mut state = self.0.state.write();
         state.index.judge_tombstone(stream, expected)?;
         state.index.tombstone(stream);
+        state.events.retain(|_, event| event.stream != *stream);
         Ok(())
     }
 }

@@ -4,12 +4,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_core::Stream;
 use infra_core::{
     Result,
+    backoff::Backoff,
     event::{EventPage, Filter, Subscription, SubscriptionItem},
     version::Position,
 };
@@ -21,21 +23,27 @@ const BUFFER: usize = 64;
 /// How many events are read at a time.
 const PAGE: usize = 256;
 
+/// How often a page is read before the subscription ends with the error.
+const TRIES: u32 = 12;
+
 /// What a subscription reads from.
 #[async_trait]
 pub(crate) trait Source: Send + Sync + 'static {
     async fn page(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage>;
+
+    /// Waits until something may lie after a position; `false` if nothing ever will.
+    async fn changed(&self, after: Position) -> bool;
 }
 
-/// Starts a subscription; it ends when it is dropped, fails, or `head` is closed.
-pub(crate) fn start(
-    source: Arc<dyn Source>,
-    head: watch::Receiver<Position>,
-    after: Position,
-    filter: Filter,
-) -> Subscription {
+/// Waits until a head is beyond a position; `false` if nobody moves it any more.
+pub(crate) async fn beyond(head: &watch::Receiver<Position>, after: Position) -> bool {
+    head.clone().wait_for(|head| after < *head).await.is_ok()
+}
+
+/// Starts a subscription; it ends when it is dropped, fails, or nothing more can come.
+pub(crate) fn start(source: Arc<dyn Source>, after: Position, filter: Filter) -> Subscription {
     let (sender, receiver) = mpsc::channel(BUFFER);
-    tokio::spawn(follow(source, head, after, filter, sender));
+    tokio::spawn(follow(source, after, filter, sender));
     Box::pin(Items(receiver))
 }
 
@@ -51,14 +59,17 @@ impl Stream for Items {
 
 async fn follow(
     source: Arc<dyn Source>,
-    mut head: watch::Receiver<Position>,
     mut after: Position,
     filter: Filter,
     sender: mpsc::Sender<Result<SubscriptionItem>>,
 ) {
     let mut has_caught_up = false;
     loop {
-        let page = match source.page(after, &filter, PAGE).await {
+        let page = tokio::select! {
+            page = patiently(source.as_ref(), after, &filter) => page,
+            () = sender.closed() => return,
+        };
+        let page = match page {
             Ok(page) => page,
             Err(error) => {
                 // Nobody is there to hear it if the subscriber has gone.
@@ -87,11 +98,26 @@ async fn follow(
         }
         tokio::select! {
             () = sender.closed() => return,
-            changed = head.wait_for(|head| after < *head) => {
-                if changed.is_err() {
+            changed = source.changed(after) => {
+                if !changed {
                     return;
                 }
             }
         }
     }
+}
+
+/// Reads a page, and tries again what may succeed later.
+async fn patiently(source: &dyn Source, after: Position, filter: &Filter) -> Result<EventPage> {
+    let backoff = Backoff::exponential(Duration::from_millis(20)).capped_at(Duration::from_secs(5));
+    for attempt in 1..TRIES {
+        match source.page(after, filter, PAGE).await {
+            Err(error) if error.is_transient() => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "page is read again");
+                tokio::time::sleep(backoff.pause_before(attempt)).await;
+            }
+            page => return page,
+        }
+    }
+    source.page(after, filter, PAGE).await
 }

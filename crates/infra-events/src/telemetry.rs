@@ -1,6 +1,10 @@
 //! The metrics of the event store.
 
-use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet};
+use infra_core::{
+    ErrorKind, Result,
+    event::Appended,
+    metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet},
+};
 
 /// How an append ended.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,21 @@ impl Label for Outcome {
             Self::Duplicate => "duplicate",
             Self::Refused => "refused",
             Self::Failed => "failed",
+        }
+    }
+}
+
+/// Tells how an append ended.
+pub(crate) fn outcome(result: &Result<Appended>) -> Outcome {
+    match result {
+        Ok(appended) if appended.is_duplicate => Outcome::Duplicate,
+        Ok(_) => Outcome::Written,
+        Err(error) => {
+            let is_failure = matches!(
+                error.kind(),
+                ErrorKind::Indeterminate | ErrorKind::Poisoned | ErrorKind::Unavailable
+            );
+            if is_failure { Outcome::Failed } else { Outcome::Refused }
         }
     }
 }
@@ -46,6 +65,13 @@ pub(crate) const POISONED: Gauge = Gauge::new(
     "",
     "1 after a failed write or sync, until the store is reopened.",
 );
+pub(crate) const PARKED: Gauge = Gauge::new(
+    "infra_events_parked_keys",
+    "",
+    "Keys of the projection that was looked at last that are held back after a failure.",
+);
+pub(crate) const ARCHIVED: Counter =
+    Counter::new("infra_events_archived_total", "Events that were moved to the archive.");
 
 /// The metrics of this crate.
 pub const METRICS: &[Declaration] = &[
@@ -55,4 +81,6 @@ pub const METRICS: &[Declaration] = &[
     GROUP.declaration(),
     HEAD.declaration(),
     POISONED.declaration(),
+    PARKED.declaration(),
+    ARCHIVED.declaration(),
 ];

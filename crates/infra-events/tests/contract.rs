@@ -1,4 +1,4 @@
-//! The contract of the event store port over both engines, and over wrong ones.
+//! The contract of the event store port over every engine and layer, and over wrong ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +29,51 @@ mod memory_keeps {
 
 mod log_keeps {
     infra_testkit::event_store_contract!(super::log());
+}
+
+/// A store in a schema of its own.
+#[cfg(feature = "postgres")]
+async fn postgres() -> Arc<dyn EventStore> {
+    use infra_events::{PostgresEventStore, PostgresOptions};
+    use infra_testkit::server::{Kind, shared};
+    let number = infra_core::random::Random::from_system().next_u64();
+    let options = PostgresOptions::new(shared(Kind::Postgres).unwrap())
+        .schema(format!("events_{number:016x}"))
+        .unwrap()
+        .lanes(4)
+        .readers(4);
+    Arc::new(PostgresEventStore::open(options).await.unwrap())
+}
+
+#[cfg(feature = "postgres")]
+mod postgres_keeps {
+    infra_testkit::event_store_contract!(super::postgres());
+}
+
+/// A store with an archive behind it, into which nothing was moved yet.
+#[cfg(feature = "archive")]
+async fn archived() -> Arc<dyn EventStore> {
+    use infra_events::archive::ArchivedEventStore;
+    let archive = Arc::new(infra_testkit::model::ModelArchive::new(SystemClock::shared()));
+    let store = ArchivedEventStore::open(memory().await, archive, "events").await;
+    Arc::new(store.unwrap())
+}
+
+#[cfg(feature = "archive")]
+mod archived_keeps {
+    infra_testkit::event_store_contract!(super::archived());
+}
+
+mod projecting_keeps {
+    use std::sync::Arc;
+
+    use infra_core::event::EventStore;
+
+    async fn projecting() -> Arc<dyn EventStore> {
+        Arc::new(infra_events::projection::Projecting::new(super::memory().await))
+    }
+
+    infra_testkit::event_store_contract!(projecting());
 }
 
 mod wrong_ones {

@@ -24,14 +24,14 @@ use bytes::Bytes;
 const MAGIC: u32 = 0x314d_5246;
 
 /// The length of a frame's header.
-pub(super) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 
 /// The longest body: above the largest append that is taken.
-pub(super) const MAX_BODY: usize = 1 << 30;
+pub(crate) const MAX_BODY: usize = 1 << 30;
 
 /// What one commit does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Commit {
+pub(crate) enum Commit {
     /// Appends events; they carry their positions and versions.
     Append { events: Vec<RecordedEvent>, fence: Option<Fence> },
     /// Hides the events of a stream below a version.
@@ -42,7 +42,7 @@ pub(super) enum Commit {
 
 /// A frame's header as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Header {
+pub(crate) enum Header {
     /// Nothing was written here.
     End,
     /// A body of this length and checksum follows.
@@ -52,7 +52,7 @@ pub(super) enum Header {
 }
 
 /// Reads a header; fewer than its bytes, all zero, are the end.
-pub(super) fn header(bytes: &[u8]) -> Header {
+pub(crate) fn header(bytes: &[u8]) -> Header {
     if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
         return Header::End;
     }
@@ -74,7 +74,7 @@ pub(super) fn header(bytes: &[u8]) -> Header {
 }
 
 /// Encodes a commit as a whole frame, and returns the body's checksum with it.
-pub(super) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
+pub(crate) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
     let mut out = Out(vec![0; HEADER]);
     match commit {
         Commit::Append { events, fence } => out.append(events, fence.as_ref()),
@@ -103,7 +103,7 @@ pub(super) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
 }
 
 /// Decodes a body whose checksum was found right.
-pub(super) fn decode(body: &Bytes) -> Result<Commit> {
+pub(crate) fn decode(body: &Bytes) -> Result<Commit> {
     let mut input = In { body, at: 0 };
     let commit = match input.u8()? {
         1 => input.append()?,

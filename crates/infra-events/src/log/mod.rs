@@ -12,7 +12,7 @@
 //! visible and acknowledged.
 
 mod disk;
-mod frame;
+pub(crate) mod frame;
 mod options;
 mod reader;
 mod recovery;

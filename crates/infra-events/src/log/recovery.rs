@@ -273,7 +273,9 @@ impl<'a> Scan<'a> {
                     });
                 }
             }
-            Commit::Truncate { stream, before } => self.catalogue.index.truncate(stream, *before),
+            Commit::Truncate { stream, before } => {
+                self.catalogue.index.truncate(stream, *before, Position::MAX);
+            }
             Commit::Tombstone { stream } => self.catalogue.index.tombstone(stream),
         }
         Ok(())

@@ -159,6 +159,10 @@ impl Source for LogSource {
         let (reader, filter) = (Arc::clone(&self.0), filter.clone());
         blocking(move || reader.all(after, &filter, limit)).await
     }
+
+    async fn changed(&self, after: Position) -> bool {
+        subscription::beyond(&self.0.head, after).await
+    }
 }
 
 #[async_trait]
@@ -186,7 +190,7 @@ impl EventStore for LogEventStore {
 
     async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription> {
         let source = Arc::new(LogSource(Arc::clone(&self.reader)));
-        Ok(subscription::start(source, self.reader.head.clone(), after, filter))
+        Ok(subscription::start(source, after, filter))
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     index::Plan,
     memory::{ids_of, is_same, reused},
-    telemetry::{APPENDED, APPENDS, COMMIT, GROUP, HEAD, Outcome, POISONED},
+    telemetry::{self, APPENDED, APPENDS, COMMIT, GROUP, HEAD, POISONED},
 };
 
 /// The most bytes that one group writes, so that its last append does not wait for ever.
@@ -159,7 +159,8 @@ impl Writer {
             Order::Truncate { stream, before } => {
                 self.reader.catalogue.read().index.judge_truncate(&stream, before)?;
                 self.stage(&Commit::Truncate { stream: stream.clone(), before })?;
-                self.reader.catalogue.write().index.truncate(&stream, before);
+                let settled = self.reader.visible();
+                self.reader.catalogue.write().index.truncate(&stream, before, settled);
                 Ok(self.done())
             }
             Order::Tombstone { stream, expected } => {
@@ -379,7 +380,7 @@ impl Writer {
                 (Some(error), Ok(_)) => Err(error.clone()),
                 (_, result) => result,
             };
-            APPENDS.add_for(outcome(&result), 1);
+            APPENDS.add_for(telemetry::outcome(&result), 1);
             // Who has gone does not hear it; what was written stays written.
             let _heard = reply.send(result).is_ok();
         }
@@ -423,18 +424,4 @@ fn fate_unknown() -> Error {
     Error::new(ErrorKind::Indeterminate, "append to stream")
         .detail("the write or its sync failed")
         .idempotent()
-}
-
-fn outcome(result: &Result<Appended>) -> Outcome {
-    match result {
-        Ok(appended) if appended.is_duplicate => Outcome::Duplicate,
-        Ok(_) => Outcome::Written,
-        Err(error) => {
-            let is_failure = matches!(
-                error.kind(),
-                ErrorKind::Indeterminate | ErrorKind::Poisoned | ErrorKind::Unavailable
-            );
-            if is_failure { Outcome::Failed } else { Outcome::Refused }
-        }
-    }
 }

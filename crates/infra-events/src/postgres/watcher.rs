@@ -1,0 +1,156 @@
+//! The watcher: one task that knows the stable head, and wakes whoever waits for it.
+//!
+//! It looks when this process appended, when another one notified, and at least once per poll
+//! interval; while an append is not visible yet it looks more and more seldom.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use infra_core::{Error, Result, backoff::Backoff, version::Position};
+use sqlx::{PgPool, Row as _, postgres::PgListener};
+use tokio::sync::{Notify, watch};
+
+use super::{
+    failed,
+    lane::{signed, unsigned},
+    schema::named,
+};
+use crate::telemetry::HEAD;
+
+/// How soon it is looked again for an append that is not visible yet; it doubles up to the poll
+/// interval.
+const SOON: Duration = Duration::from_millis(1);
+
+/// What the store, its listener and its watcher tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    wake: Notify,
+    /// The highest position that is known to be appended; it may not be visible yet.
+    wanted: AtomicU64,
+    /// The highest position that this process appended.
+    own: AtomicU64,
+}
+
+impl Signals {
+    /// Tells of an append of this process, which the others are to hear of.
+    pub(super) fn appended(&self, position: Position) {
+        // SeqCst throughout: the numbers only grow, and nothing else hangs on them.
+        self.own.fetch_max(position.get(), Ordering::SeqCst);
+        self.heard(position);
+    }
+
+    fn heard(&self, position: Position) {
+        self.wanted.fetch_max(position.get(), Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Makes the watcher look now.
+    pub(super) fn look(&self) {
+        self.wake.notify_one();
+    }
+}
+
+pub(super) struct Watcher {
+    pub(super) pool: PgPool,
+    pub(super) schema: String,
+    pub(super) poll: Duration,
+    pub(super) signals: Arc<Signals>,
+    pub(super) head: watch::Sender<Position>,
+}
+
+/// Reads the stable head.
+pub(super) async fn stable_head(pool: &PgPool, schema: &str) -> Result<Position> {
+    let fail = |cause| failed("read stable head", cause);
+    let sql = named("select {schema}.stable_head()", schema);
+    let row = sqlx::query(sql).fetch_one(pool).await.map_err(fail)?;
+    Ok(Position::new(unsigned(row.try_get(0).map_err(fail)?)))
+}
+
+/// Raises a head; it never goes back.
+pub(super) fn publish(head: &watch::Sender<Position>, found: Position) {
+    head.send_if_modified(|known| {
+        let is_later = *known < found;
+        *known = (*known).max(found);
+        is_later
+    });
+}
+
+impl Watcher {
+    /// Watches until `stop` is closed.
+    pub(super) async fn run(self, mut stop: watch::Receiver<()>) {
+        let listener = listen(self.pool.clone(), self.schema.clone(), Arc::clone(&self.signals));
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = self.watch() => {}
+            () = listener => {}
+        }
+    }
+
+    async fn watch(&self) {
+        let mut announced = 0;
+        let mut soon = SOON;
+        loop {
+            if let Err(error) = self.look(&mut announced).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "stable head is not known"
+                );
+                tokio::time::sleep(self.poll).await;
+                continue;
+            }
+            let known = self.head.borrow().get();
+            let wanted = self.signals.wanted.load(Ordering::SeqCst);
+            soon = if known < wanted { (soon * 2).min(self.poll) } else { SOON };
+            let pause = if known < wanted { soon } else { self.poll };
+            tokio::select! {
+                () = self.signals.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Looks at the head once, and tells other processes what this one appended.
+    async fn look(&self, announced: &mut u64) -> Result<(), Error> {
+        let own = self.signals.own.load(Ordering::SeqCst);
+        let head = stable_head(&self.pool, &self.schema).await?;
+        publish(&self.head, head);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+        HEAD.set(head.get() as f64);
+        if *announced < own {
+            let notify = sqlx::query("select pg_notify($1, $2)");
+            let notify = notify.bind(self.schema.as_str()).bind(signed(own).to_string());
+            let told = notify.execute(&self.pool).await;
+            told.map_err(|cause| failed("announce events", cause))?;
+            *announced = own;
+        }
+        Ok(())
+    }
+}
+
+/// Listens to what other processes announce; it never ends.
+async fn listen(pool: PgPool, schema: String, signals: Arc<Signals>) {
+    let backoff = Backoff::exponential(Duration::from_millis(50)).capped_at(Duration::from_secs(5));
+    for attempt in 1.. {
+        let heard = hear(&pool, &schema, &signals).await;
+        // Polling goes on meanwhile, so nothing is lost but time.
+        if let Err(error) = heard {
+            tracing::debug!(error = &error as &dyn std::error::Error, "not listening");
+        }
+        tokio::time::sleep(backoff.pause_before(attempt)).await;
+    }
+}
+
+async fn hear(pool: &PgPool, schema: &str, signals: &Signals) -> sqlx::Result<()> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(schema).await?;
+    loop {
+        let notification = listener.recv().await?;
+        let position = notification.payload().parse().unwrap_or_default();
+        signals.heard(Position::new(position));
+    }
+}
