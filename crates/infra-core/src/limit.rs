@@ -55,6 +55,8 @@ pub struct Decision {
     pub remaining: u32,
     /// The time until it is full again.
     pub reset: Duration,
+    /// The time in which an empty limit becomes full; zero for one that time does not refill.
+    pub window: Duration,
 }
 
 impl Decision {
@@ -77,6 +79,10 @@ impl Decision {
 pub trait Settle: Send + Debug {
     /// Gives back all but `actual` of each charge (all of it for zero). Called once.
     fn settle(&mut self, actual: u32);
+
+    /// Keeps what was paid, and ends what is only held: permits of a limit on concurrency. Called
+    /// once, instead of `settle`.
+    fn keep(&mut self) {}
 }
 
 /// An estimate that was paid; dropping it gives everything back.
@@ -91,9 +97,11 @@ impl Reservation {
         Self { settlement: Some(settlement) }
     }
 
-    /// Keeps what was paid.
+    /// Keeps what was paid; a permit of a limit on concurrency is given back all the same.
     pub fn keep(mut self) {
-        self.settlement = None;
+        if let Some(mut settlement) = self.settlement.take() {
+            settlement.keep();
+        }
     }
 
     /// Gives back all but `actual` of each charge; more than the estimate is the estimate.
@@ -119,10 +127,12 @@ impl Drop for Reservation {
 /// 1. **All or nothing:** several charges pass together or not at all; a refusal costs nothing.
 /// 2. **Exact under contention:** concurrent callers together get the limit, never more.
 /// 3. **Refusal is a value:** only an outage, an undeclared limit or a bad key is an error.
-/// 4. **Honest wait:** after `RetryAfter(d)` and `d` of quiet, the same request passes.
+/// 4. **Honest wait:** after `RetryAfter(d)` and `d` of quiet, the same request passes; of several
+///    limits that refuse, the one with the longest wait answers.
 /// 5. **Never:** a cost above the limit's capacity is `Never`, not a wait.
 /// 6. **Peeking is free:** `peek` changes nothing and answers as `acquire` would.
-/// 7. **Refunded:** a dropped reservation gives back exactly what it took.
+/// 7. **Refunded:** a dropped reservation gives back exactly what it took, less what time has given
+///    back already.
 /// 8. **Apart:** keys of one limit, and equal keys of two limits, never share a budget.
 #[async_trait]
 pub trait RateLimiter: Send + Sync + Debug {
@@ -232,6 +242,7 @@ mod tests {
             capacity: 10,
             remaining: 0,
             reset: Duration::ZERO,
+            window: Duration::from_secs(10),
         };
         let pause = Duration::from_secs(1);
         assert!(decision(Verdict::Admitted).is_admitted());

@@ -1,73 +1,201 @@
-//! The cells of all keys of one limit, bounded.
+//! The keys of one limit: each by itself while there is room, by network or all together beyond.
+//!
+//! No key that has something to say is ever put out. When there is no room, a key is counted
+//! together with its neighbours: under its network if it is an address (/24; /64, then /48), with
+//! all addresses beyond; with all other keys if it is none. A key that gets a slot of its own later takes over what was counted
+//! for it and its neighbours meanwhile. So a flood of keys never makes a fresh budget for a key
+//! that had spent some, and a newcomer from elsewhere is admitted.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
-/// Cells by key. A bucket that is full again is dropped, since it equals a new one; when there is
-/// no room, all further keys share one cell, so a flood of keys never makes fresh budgets.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    capacity: usize,
-    cells: HashMap<String, u64>,
-    shared: Option<u64>,
-    /// No cell is full before this time, so no sweep finds anything.
-    next_sweep: u64,
+use crate::{
+    algorithm::Arithmetic,
+    prefix::networks,
+    table::{State, Table},
+};
+
+/// How many slots are looked at in each decision.
+const STEPS: usize = 2;
+
+/// How many are when there is no room.
+const STEPS_WHEN_FULL: usize = 16;
+
+/// Where a key is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// By a limit of its own.
+    Assigned,
+    Own,
+    Network,
+    WiderNetwork,
+    /// With all addresses whose networks cannot be kept.
+    Addresses,
+    /// With all keys that are no addresses and cannot be kept.
+    Others,
 }
 
 /// Which cell stands for a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Own,
-    Shared,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    pub(crate) level: Level,
+    /// The key or network in that level's table.
+    pub(crate) key: Cow<'a, str>,
+    /// The slot of a key that has its own; good within one decision.
+    pub(crate) slot: Option<usize>,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) const fn new(level: Level, key: Cow<'a, str>) -> Self {
+        Self { level, key, slot: None }
+    }
+
+    pub(crate) fn into_owned(self) -> Place<'static> {
+        Place::new(self.level, self.key.into_owned().into())
+    }
+}
+
+/// The states of all keys of one limit.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    own: Table,
+    network: Table,
+    wider: Table,
+    addresses: Option<State>,
+    others: Option<State>,
 }
 
 impl Keys {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, cells: HashMap::new(), shared: None, next_sweep: 0 }
-    }
-
-    /// Returns the cell of a key: the theoretical arrival time in nanoseconds.
-    pub(crate) fn find(&mut self, key: &str, now: u64) -> (Place, Option<u64>) {
-        if let Some(cell) = self.cells.get(key) {
-            return (Place::Own, Some(*cell));
-        }
-        if self.capacity <= self.cells.len() && self.next_sweep <= now {
-            self.cells.retain(|_, cell| now < *cell);
-            let earliest = self.cells.values().min().copied();
-            self.next_sweep = earliest.unwrap_or(now).max(now + SWEEP_PAUSE);
-        }
-        if self.cells.len() < self.capacity {
-            return (Place::Own, None);
-        }
-        (Place::Shared, self.shared)
-    }
-
-    pub(crate) fn set(&mut self, place: Place, key: &str, cell: u64) {
-        match place {
-            Place::Own => match self.cells.get_mut(key) {
-                Some(own) => *own = cell,
-                None => {
-                    self.cells.insert(key.to_owned(), cell);
-                }
-            },
-            Place::Shared => self.shared = Some(cell),
+    pub(crate) fn new(budget: usize, cell_bytes: usize) -> Self {
+        Self {
+            own: Table::new(budget / 4 * 3, cell_bytes),
+            network: Table::new(budget / 8, cell_bytes),
+            wider: Table::new(budget / 8, cell_bytes),
+            addresses: None,
+            others: None,
         }
     }
 
-    /// Changes a cell, if it is still kept.
-    pub(crate) fn change(&mut self, place: Place, key: &str, change: impl FnOnce(u64) -> u64) {
-        let cell = match place {
-            Place::Own => self.cells.get_mut(key),
-            Place::Shared => self.shared.as_mut(),
+    /// Returns the cell of a key and where it is.
+    pub(crate) fn find<'a>(
+        &self,
+        key: &'a str,
+        arithmetic: &Arithmetic,
+        now: u64,
+    ) -> (Place<'a>, Option<&State>) {
+        let own = Place::new(Level::Own, key.into());
+        if let Some((slot, state)) = self.own.find(key) {
+            return (Place { slot: Some(slot), ..own }, Some(state));
+        }
+        if self.own.has_room(key) && !self.is_pressed() {
+            return (own, None);
+        }
+        self.find_among_neighbours(key, arithmetic, now)
+    }
+
+    /// Returns the nearest level where a key that is new can be counted, and what is known of it or
+    /// its neighbours there or beyond.
+    fn find_among_neighbours<'a>(
+        &self,
+        key: &'a str,
+        arithmetic: &Arithmetic,
+        now: u64,
+    ) -> (Place<'a>, Option<&State>) {
+        let [network, wider] = networks(key);
+        let (beyond, all) = match network {
+            Some(_) => (Level::Addresses, &self.addresses),
+            None => (Level::Others, &self.others),
         };
-        if let Some(cell) = cell {
-            *cell = change(*cell);
+        let steps = [
+            (Level::Own, Some(Cow::Borrowed(key)), &self.own),
+            (Level::Network, network.map(Cow::Owned), &self.network),
+            (Level::WiderNetwork, wider.map(Cow::Owned), &self.wider),
+        ];
+        let mut place = None;
+        for (level, key, table) in steps {
+            let Some(key) = key else { continue };
+            let state = table.get(&key);
+            let known = state.filter(|state| !state.is_idle(arithmetic, now));
+            if place.is_none() && (state.is_some() || table.has_room(&key)) {
+                place = Some(Place::new(level, key));
+            }
+            if let (Some(place), Some(known)) = (&place, known) {
+                return (place.clone(), Some(known));
+            }
         }
+        let all = all.as_ref().filter(|state| !state.is_idle(arithmetic, now));
+        (place.unwrap_or_else(|| Place::new(beyond, "".into())), all)
+    }
+
+    /// Whether anything is counted for neighbours together.
+    fn is_pressed(&self) -> bool {
+        let n_networks = self.network.len() + self.wider.len();
+        0 < n_networks || self.addresses.is_some() || self.others.is_some()
+    }
+
+    pub(crate) fn set(&mut self, place: &Place<'_>, state: State) {
+        let table = match place.level {
+            Level::Own => &mut self.own,
+            Level::Network => &mut self.network,
+            Level::WiderNetwork => &mut self.wider,
+            Level::Addresses => {
+                self.addresses = Some(state);
+                return;
+            }
+            Level::Others => {
+                self.others = Some(state);
+                return;
+            }
+            Level::Assigned => return,
+        };
+        match table.get_mut(&place.key) {
+            Some(own) => *own = state,
+            None => table.insert(&place.key, state),
+        }
+    }
+
+    /// Returns what is kept at a place, to change it.
+    pub(crate) fn get_mut(&mut self, place: &Place<'_>) -> Option<&mut State> {
+        if let Some(slot) = place.slot {
+            return self.own.slot_mut(slot);
+        }
+        match place.level {
+            Level::Assigned => None,
+            Level::Own => self.own.get_mut(&place.key),
+            Level::Network => self.network.get_mut(&place.key),
+            Level::WiderNetwork => self.wider.get_mut(&place.key),
+            Level::Addresses => self.addresses.as_mut(),
+            Level::Others => self.others.as_mut(),
+        }
+    }
+
+    /// Forgets a few keys that are idle, so that all of them are looked at in time.
+    pub(crate) fn tidy(&mut self, arithmetic: &Arithmetic, now: u64) {
+        let is_idle = |state: &State| state.is_idle(arithmetic, now);
+        for table in [&mut self.own, &mut self.network, &mut self.wider] {
+            let n_slots = if table.has_room("") { STEPS } else { STEPS_WHEN_FULL };
+            table.tidy(n_slots, is_idle);
+        }
+        self.addresses.take_if(|state| is_idle(state));
+        self.others.take_if(|state| is_idle(state));
+    }
+
+    pub(crate) fn forget(&mut self, key: &str) {
+        self.own.remove(key);
+    }
+
+    /// Changes every state, as a limit that is changed asks for.
+    pub(crate) fn change(&mut self, cell_bytes: usize, change: impl Fn(&mut State)) {
+        for table in [&mut self.own, &mut self.network, &mut self.wider] {
+            table.change(cell_bytes, &change);
+        }
+        self.addresses.iter_mut().chain(&mut self.others).for_each(change);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.cells.len()
+        self.own.len() + self.network.len() + self.wider.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.own.bytes() + self.network.bytes() + self.wider.bytes()
     }
 }
-
-/// The least time between two sweeps in nanoseconds, so that a flood does not pay one each.
-const SWEEP_PAUSE: u64 = 10_000_000;

@@ -1,17 +1,17 @@
-//! Rate limits: one atomic decision over several GCRA buckets.
+//! Rate limits: one atomic decision over several limits.
 //!
-//! Limits are declared once, by name and [`Quota`]. A request names what it costs against which
-//! keys (this player, this room, this address) and is admitted by all of them or by none; a refusal
-//! costs nothing and says when to come back.
+//! Limits are declared once, by name: a token bucket, a window or a number of permits. A request
+//! names what it costs against which keys (this player, this room, this address) and is admitted by
+//! all of them or by none; a refusal costs nothing and says when to come back.
 //!
 //! ```
 //! use infra_core::{SystemClock, limit::{Charge, RateLimiter}};
-//! use infra_ratelimit::{Limiter, Quota};
+//! use infra_ratelimit::{Limit, Limiter, Quota, Window};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 //! let limiter = Limiter::new(SystemClock::shared())
 //!     .limit("player", Quota::per_second(2)?)
-//!     .limit("room", Quota::per_minute(300)?);
+//!     .limit("room", Limit::log(Window::per_minute(300)?));
 //! let charges = [Charge::one("player", "ann"), Charge::one("room", "7f3a")];
 //! assert!(limiter.acquire(&charges).await?.is_admitted());
 //! assert!(limiter.acquire(&charges).await?.is_admitted());
@@ -19,12 +19,24 @@
 //! # Ok::<(), infra_core::Error>(()) }).unwrap();
 //! ```
 
-mod bucket;
+mod algorithm;
+mod decision;
+mod declared;
 mod keys;
+mod limit;
 mod limiter;
+mod prefix;
 mod quota;
+mod table;
 mod telemetry;
+mod time;
+mod watch;
+mod window;
 
+pub use limit::Limit;
 pub use limiter::Limiter;
+pub use prefix::address_key;
 pub use quota::Quota;
 pub use telemetry::METRICS;
+pub use watch::{Sign, Watch};
+pub use window::Window;

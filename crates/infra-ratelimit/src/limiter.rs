@@ -1,6 +1,6 @@
-//! The limiter: all charges of a request, in one decision.
+//! The limiter of one process: all charges of a request, in one decision.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use infra_core::{
@@ -10,46 +10,40 @@ use infra_core::{
 use parking_lot::Mutex;
 
 use crate::{
-    bucket::{Answer, Bucket, nanos},
-    keys::{Keys, Place},
-    quota::Quota,
-    telemetry::{DECISIONS, KEYS, Outcome, SHARED},
+    decision::{AllJudged, Purpose, block, check, judge, pay, worst},
+    declared::Declared,
+    keys::{Level, Place},
+    limit::Limit,
+    telemetry::{BYTES, DECISIONS, KEYS, Outcome, SHARED, SIGNS},
+    time::nanos,
+    watch::Watch,
 };
-
-/// How many keys one limit keeps by default.
-const DEFAULT_KEYS: usize = 100_000;
-
-#[derive(Debug)]
-struct Limit {
-    bucket: Bucket,
-    keys: Keys,
-}
 
 /// The declared limits; there are a handful, so looking through them beats hashing.
 #[derive(Debug, Default)]
 struct Limits {
-    all: Vec<(&'static str, Limit)>,
+    all: Vec<Declared>,
     /// How many keys they keep together, as it was told last.
     told: usize,
 }
 
 impl Limits {
-    fn get_mut(&mut self, name: &str) -> Option<&mut Limit> {
-        self.all.iter_mut().find(|(own, _)| *own == name).map(|(_, limit)| limit)
-    }
-
-    fn declare(&mut self, name: &'static str, limit: Limit) {
-        self.all.retain(|(own, _)| *own != name);
-        self.all.push((name, limit));
+    fn get_mut(&mut self, name: &str) -> Result<&mut Declared> {
+        let undeclared = || Error::invalid("change limit", format!("limit {name} is not declared"));
+        self.all.iter_mut().find(|declared| declared.name == name).ok_or_else(undeclared)
     }
 
     /// Tells how many keys are kept, if that has changed.
     fn tell(&mut self) {
-        let keys = self.all.iter().map(|(_, limit)| limit.keys.len()).sum();
+        let keys = self.all.iter().map(|declared| declared.keys.len()).sum();
         if keys != self.told {
             self.told = keys;
+            let bytes: usize = self.all.iter().map(|declared| declared.keys.bytes()).sum();
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-            KEYS.set(keys as f64);
+            {
+                KEYS.set(keys as f64);
+                BYTES.set(bytes as f64);
+            }
         }
     }
 }
@@ -57,181 +51,206 @@ impl Limits {
 /// Decides over declared limits in this process.
 ///
 /// The decision is exact: it is taken under one lock, which is held for as long as a handful of
-/// additions take and never over an await.
+/// additions take and never over an await. Clones are the same limiter.
 #[derive(Debug, Clone)]
 pub struct Limiter {
     clock: Arc<dyn Clock>,
     limits: Arc<Mutex<Limits>>,
-    keys: usize,
-}
-
-/// A charge that was judged and not paid yet.
-#[derive(Debug, Clone, Copy)]
-struct Staged<'a> {
-    charge: &'a Charge,
-    place: Place,
-    cell: u64,
-}
-
-/// A charge that was paid in advance.
-#[derive(Debug)]
-struct Paid {
-    charge: Charge,
-    place: Place,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl Limiter {
     /// Creates a limiter without limits; time comes from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, limits: Arc::default(), keys: DEFAULT_KEYS }
+        Self { clock, limits: Arc::default(), watch: None }
     }
 
-    /// Sets how many keys the limits declared after it keep, each; 100,000 by default.
+    /// Declares a limit; a second one of the same name replaces it, as [`Limiter::change`] does.
     #[must_use]
-    pub const fn keys(mut self, keys: usize) -> Self {
-        self.keys = keys;
-        self
-    }
-
-    /// Declares a limit; a second one of the same name replaces it.
-    #[must_use]
-    pub fn limit(self, name: &'static str, quota: Quota) -> Self {
-        // A quota has no zero in it, so there is a bucket for it.
-        if let Some(bucket) = Bucket::new(quota) {
-            self.limits.lock().declare(name, Limit { bucket, keys: Keys::new(self.keys) });
-        }
-        self
-    }
-
-    fn decide<'a>(&self, charges: &'a [Charge], pays: bool) -> Result<(Decision, Vec<Staged<'a>>)> {
-        check(charges)?;
-        let now = nanos(self.clock.now().since_start());
-        let mut limits = self.limits.lock();
-        let mut staged = Vec::with_capacity(charges.len());
-        let mut tightest: Option<Decision> = None;
-        for charge in charges {
-            let limit = limits.get_mut(charge.limit).ok_or_else(|| undeclared(charge))?;
-            let (place, cell) = limit.keys.find(&charge.key, now);
-            let bucket = &limit.bucket;
-            match bucket.judge(cell, charge.cost, now) {
-                Answer::Paid(cell) => {
-                    staged.push(Staged { charge, place, cell });
-                    let own = decision(charge, bucket, Some(cell), now);
-                    tightest = Some(tighter(tightest, own));
-                }
-                Answer::Wait(pause) => {
-                    let decision = decision(charge, bucket, cell, now);
-                    let verdict = Verdict::RetryAfter(pause.max(Duration::from_nanos(1)));
-                    return Ok((refusal(decision, verdict, Outcome::Refused, pays), Vec::new()));
-                }
-                Answer::Never => {
-                    let decision = decision(charge, bucket, cell, now);
-                    let never = refusal(decision, Verdict::Never, Outcome::Never, pays);
-                    return Ok((never, Vec::new()));
-                }
+    pub fn limit(self, name: &'static str, limit: impl Into<Limit>) -> Self {
+        let limit = limit.into();
+        let now = self.now();
+        {
+            let mut limits = self.limits.lock();
+            match limits.get_mut(name) {
+                Ok(declared) => declared.replace(limit, now),
+                // A limit has no zero in it, so it can be counted.
+                Err(_) => limits.all.extend(Declared::new(name, limit)),
             }
         }
-        if pays {
-            pay(&mut limits, &staged);
+        self
+    }
+
+    /// Tells `watch` of near limits, refusals and what limits on trial would refuse.
+    #[must_use]
+    pub fn watch(mut self, watch: Arc<dyn Watch>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// Replaces a limit while it is used; takes time in proportion to its keys.
+    ///
+    /// What a key has spent stays spent: one that had nothing left has the difference left if the
+    /// capacity grows, and nothing if it shrinks. The budget in bytes stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared.
+    pub fn change(&self, name: &str, limit: impl Into<Limit>) -> Result<()> {
+        let now = self.now();
+        self.limits.lock().get_mut(name)?.replace(limit.into(), now);
+        Ok(())
+    }
+
+    /// Gives one key a limit of its own, as a tier or an exception; what it has spent stays spent.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared;
+    /// [`Overloaded`](infra_core::ErrorKind::Overloaded) beyond 65,536 keys of a limit.
+    pub fn assign(&self, name: &str, key: &str, limit: impl Into<Limit>) -> Result<()> {
+        let now = self.now();
+        self.limits.lock().get_mut(name)?.assign(key, limit.into(), now)
+    }
+
+    /// Puts a key back under the limit of all others; what it has spent stays spent.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared.
+    pub fn unassign(&self, name: &str, key: &str) -> Result<()> {
+        let now = self.now();
+        self.limits.lock().get_mut(name)?.unassign(key, now);
+        Ok(())
+    }
+
+    /// Forgets what a key has spent, and that it is blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared.
+    pub fn reset(&self, name: &str, key: &str) -> Result<()> {
+        self.limits.lock().get_mut(name)?.reset(key);
+        Ok(())
+    }
+
+    /// Pays all charges, or none: [`RateLimiter::acquire`] for code that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RateLimiter::acquire`].
+    pub fn decide(&self, charges: &[Charge]) -> Result<Decision> {
+        self.judge(charges, Purpose::Acquire, |_, _| ()).map(|(decision, ())| decision)
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.clock.now().since_start())
+    }
+
+    /// Decides, and passes what was judged to `then`.
+    fn judge<T>(
+        &self,
+        charges: &[Charge],
+        purpose: Purpose,
+        then: impl FnOnce(AllJudged<'_>, u64) -> T,
+    ) -> Result<(Decision, T)> {
+        check(charges)?;
+        let now = self.now();
+        let mut limits = self.limits.lock();
+        let judged = judge(&mut limits.all, charges, purpose, now)?;
+        let decision = worst(&judged)?;
+        if purpose != Purpose::Peek {
+            match decision.verdict {
+                Verdict::Admitted => {
+                    pay(&mut limits.all, &judged, now);
+                    limits.tell();
+                }
+                Verdict::RetryAfter(_) | Verdict::Never => block(&mut limits.all, &judged, now),
+            }
+            drop(limits);
+            self.tell(&judged, &decision);
         }
-        // There is at least one charge, and every one of them was admitted.
-        let decision = tightest.ok_or_else(|| Error::invalid(ACQUIRE, "no charge"))?;
-        Ok((decision, staged))
+        Ok((decision, then(judged, now)))
     }
-}
 
-const ACQUIRE: &str = "acquire from rate limiter";
-
-fn check(charges: &[Charge]) -> Result<()> {
-    if charges.is_empty() {
-        return Err(Error::invalid(ACQUIRE, "no charge"));
-    }
-    for (place, charge) in charges.iter().enumerate() {
-        let same = |other: &&Charge| other.limit == charge.limit && other.key == charge.key;
-        if charges.iter().skip(place + 1).any(|other| same(&other)) {
-            let detail = format!("limit {} is charged twice for {:?}", charge.limit, charge.key);
-            return Err(Error::invalid(ACQUIRE, detail));
-        }
-    }
-    Ok(())
-}
-
-fn undeclared(charge: &Charge) -> Error {
-    Error::invalid(ACQUIRE, format!("limit {} is not declared", charge.limit))
-}
-
-fn pay(limits: &mut Limits, staged: &[Staged<'_>]) {
-    DECISIONS.add_for(Outcome::Admitted, 1);
-    for Staged { charge, place, cell } in staged {
-        if let Some(limit) = limits.get_mut(charge.limit) {
-            limit.keys.set(*place, &charge.key, *cell);
-            if *place == Place::Shared {
+    fn tell(&self, judged: &AllJudged<'_>, decision: &Decision) {
+        DECISIONS.add_for(Outcome::of(decision.verdict), 1);
+        for one in judged {
+            if !matches!(one.place.level, Level::Own | Level::Assigned) {
                 SHARED.add(1);
             }
+            // What another limit refused was not paid, so its own limit is no nearer.
+            let Some(sign) = one.sign.filter(|sign| sign.is_true_of(decision)) else { continue };
+            SIGNS.add_for(sign, 1);
+            if let Some(watch) = &self.watch {
+                watch.saw(sign, one.charge, &one.decision);
+            }
         }
     }
-    limits.tell();
 }
 
-/// Describes a limit with this cell, as if the request were admitted.
-fn decision(charge: &Charge, bucket: &Bucket, cell: Option<u64>, now: u64) -> Decision {
-    Decision {
-        verdict: Verdict::Admitted,
-        limit: charge.limit,
-        capacity: bucket.quota().capacity(),
-        remaining: bucket.remaining(cell, now),
-        reset: Duration::from_nanos(cell.map_or(0, |cell| cell.saturating_sub(now))),
-    }
-}
-
-/// Returns the decision with the least left.
-fn tighter(one: Option<Decision>, other: Decision) -> Decision {
-    one.filter(|one| one.remaining <= other.remaining).unwrap_or(other)
-}
-
-fn refusal(mut decision: Decision, verdict: Verdict, outcome: Outcome, pays: bool) -> Decision {
-    if pays {
-        DECISIONS.add_for(outcome, 1);
-    }
-    decision.verdict = verdict;
-    decision
+/// A charge that was paid in advance.
+#[derive(Debug)]
+struct Paid {
+    limit_idx: usize,
+    place: Place<'static>,
+    cost: u32,
+    /// Whether it is a permit, which comes back whatever was used.
+    is_held: bool,
 }
 
 /// Gives back what a reservation did not use.
 #[derive(Debug)]
 struct Refund {
-    limits: Arc<Mutex<Limits>>,
+    limiter: Limiter,
     paid: Vec<Paid>,
+    paid_at: u64,
+}
+
+impl Refund {
+    fn end(&mut self, unused: impl Fn(&Paid) -> u32) {
+        let now = self.limiter.now();
+        let mut limits = self.limiter.limits.lock();
+        for paid in self.paid.drain(..) {
+            if let Some(declared) = limits.all.get_mut(paid.limit_idx) {
+                declared.refund(&paid.place, unused(&paid), self.paid_at, now);
+            }
+        }
+    }
 }
 
 impl Settle for Refund {
     fn settle(&mut self, actual: u32) {
-        let mut limits = self.limits.lock();
-        for Paid { charge, place } in self.paid.drain(..) {
-            let unused = charge.cost.get().saturating_sub(actual);
-            if let Some(Limit { bucket, keys }) = limits.get_mut(charge.limit) {
-                keys.change(place, &charge.key, |cell| bucket.refund(cell, unused));
-            }
-        }
+        self.end(|paid| if paid.is_held { paid.cost } else { paid.cost.saturating_sub(actual) });
+    }
+
+    fn keep(&mut self) {
+        self.end(|paid| if paid.is_held { paid.cost } else { 0 });
     }
 }
 
 #[async_trait]
 impl RateLimiter for Limiter {
     async fn acquire(&self, charges: &[Charge]) -> Result<Decision> {
-        self.decide(charges, true).map(|(decision, _)| decision)
+        self.decide(charges)
     }
 
     async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
-        let (decision, staged) = self.decide(charges, true)?;
-        let paid =
-            staged.iter().map(|staged| Paid { charge: staged.charge.clone(), place: staged.place });
-        let refund = Refund { limits: Arc::clone(&self.limits), paid: paid.collect() };
+        let (decision, refund) = self.judge(charges, Purpose::Reserve, |judged, paid_at| {
+            let paid =
+                judged.into_iter().filter(|one| one.decision.is_admitted()).map(|one| Paid {
+                    limit_idx: one.limit_idx,
+                    is_held: one.is_held,
+                    place: one.place.into_owned(),
+                    cost: one.charge.cost.get(),
+                });
+            Refund { limiter: self.clone(), paid: paid.collect(), paid_at }
+        })?;
         let reservation = decision.is_admitted().then(|| Reservation::new(Box::new(refund)));
         Ok((decision, reservation))
     }
 
     async fn peek(&self, charges: &[Charge]) -> Result<Decision> {
-        self.decide(charges, false).map(|(decision, _)| decision)
+        self.judge(charges, Purpose::Peek, |_, _| ()).map(|(decision, ())| decision)
     }
 }

@@ -4,6 +4,9 @@ use std::{num::NonZeroU32, time::Duration};
 
 use infra_core::{Error, Result};
 
+/// The longest time that a limit looks back.
+pub(crate) const YEAR: Duration = Duration::from_hours(24 * 366);
+
 /// A bucket's capacity and how fast it refills.
 ///
 /// ```
@@ -29,7 +32,6 @@ impl Quota {
     /// [`Invalid`](infra_core::ErrorKind::Invalid) if either is zero, or if a bucket would take
     /// more than a year to fill.
     pub fn new(capacity: u32, refill: Duration) -> Result<Self> {
-        const YEAR: Duration = Duration::from_hours(24 * 366);
         let refuse = |detail: String| Error::invalid("declare quota", detail);
         let capacity =
             NonZeroU32::new(capacity).ok_or_else(|| refuse("a capacity of zero".to_owned()))?;

@@ -1,6 +1,11 @@
-//! The metrics of rate limits.
+//! The metrics of rate limits. Their labels are closed sets: never a key, never a limit's name.
 
-use infra_core::metric::{Counter, Declaration, Gauge, Label, LabelSet};
+use infra_core::{
+    limit::{Decision, Verdict},
+    metric::{Counter, Declaration, Gauge, Label, LabelSet},
+};
+
+use crate::watch::Sign;
 
 /// How a decision ended.
 #[derive(Debug, Clone, Copy)]
@@ -8,6 +13,16 @@ pub(crate) enum Outcome {
     Admitted,
     Refused,
     Never,
+}
+
+impl Outcome {
+    pub(crate) const fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Admitted => Self::Admitted,
+            Verdict::RetryAfter(_) => Self::Refused,
+            Verdict::Never => Self::Never,
+        }
+    }
 }
 
 impl Label for Outcome {
@@ -22,15 +37,48 @@ impl Label for Outcome {
     }
 }
 
+impl Sign {
+    /// Returns whether it holds under the decision over all charges.
+    pub(crate) const fn is_true_of(self, decision: &Decision) -> bool {
+        match self {
+            Self::Near => decision.is_admitted(),
+            Self::Refused | Self::Shadowed => true,
+        }
+    }
+}
+
+impl Label for Sign {
+    const SET: LabelSet = LabelSet { name: "sign", values: &["near", "refused", "shadowed"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Refused => "refused",
+            Self::Shadowed => "shadowed",
+        }
+    }
+}
+
 pub(crate) const DECISIONS: Counter<Outcome> =
     Counter::labelled("infra_ratelimit_decisions_total", "Decisions, by how they ended.");
+pub(crate) const SIGNS: Counter<Sign> = Counter::labelled(
+    "infra_ratelimit_signs_total",
+    "Charges that came near their limit, met it, or would have met one on trial.",
+);
 pub(crate) const SHARED: Counter = Counter::new(
     "infra_ratelimit_shared_total",
-    "Charges that were paid from the shared bucket because no more keys could be kept.",
+    "Charges that were counted together with their neighbours because no more keys could be kept.",
 );
 pub(crate) const KEYS: Gauge =
     Gauge::new("infra_ratelimit_keys", "", "Keys that are kept because they are not full.");
+pub(crate) const BYTES: Gauge =
+    Gauge::new("infra_ratelimit_keys_bytes", "bytes", "Bytes that the kept keys take.");
 
 /// The metrics of this crate.
-pub const METRICS: &[Declaration] =
-    &[DECISIONS.declaration(), SHARED.declaration(), KEYS.declaration()];
+pub const METRICS: &[Declaration] = &[
+    DECISIONS.declaration(),
+    SIGNS.declaration(),
+    SHARED.declaration(),
+    KEYS.declaration(),
+    BYTES.declaration(),
+];

@@ -7,9 +7,10 @@
     reason = "a panic is how a test fails"
 )]
 
+mod support;
+
 use std::{
     collections::HashMap,
-    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,9 +23,10 @@ use infra_core::{
     clock::Timestamp,
     limit::{Charge, RateLimiter, Verdict},
 };
-use infra_ratelimit::{Limiter, Quota};
+use infra_ratelimit::{Limit, Limiter, Quota, Window};
 use infra_testkit::clock::ManualClock;
 use proptest::prelude::*;
+use support::{charge, run};
 
 fn limiter() -> (ManualClock, Limiter) {
     let clock = ManualClock::new();
@@ -32,14 +34,6 @@ fn limiter() -> (ManualClock, Limiter) {
         .limit("player", Quota::new(10, Duration::from_millis(100)).unwrap())
         .limit("room", Quota::new(4, Duration::from_millis(500)).unwrap());
     (clock, limiter)
-}
-
-fn charge(limit: &'static str, key: &str, cost: u32) -> Charge {
-    Charge::one(limit, key).cost(NonZeroU32::new(cost).unwrap())
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// A bucket as everybody pictures it: tokens that drip back, counted in nanoseconds.
@@ -240,17 +234,48 @@ async fn many_tasks_together_get_exactly_the_limit() {
 }
 
 #[test]
-fn a_flood_of_keys_makes_no_fresh_budgets_and_frees_those_that_are_full() {
+fn a_bucket_and_a_window_bind_each_at_its_own_count() {
     let clock = ManualClock::new();
-    let quota = Quota::new(2, Duration::from_secs(1)).unwrap();
-    let limiter = Limiter::new(Arc::new(clock.clone())).keys(100).limit("address", quota);
-    let admitted =
-        |key: String| run(limiter.acquire(&[Charge::one("address", key)])).unwrap().is_admitted();
-    assert!((0..100).all(|number| admitted(format!("first {number}"))));
-    let flood = (0..10_000).filter(|number| admitted(format!("flood {number}"))).count();
-    assert_eq!(flood, 2, "the flood shares one bucket");
-    assert!(admitted("first 7".to_owned()), "an old key keeps its own");
-    assert!(!admitted("first 7".to_owned()));
-    clock.advance(Duration::from_secs(10));
-    assert!((0..50).all(|number| admitted(format!("later {number}"))));
+    let limiter = Limiter::new(Arc::new(clock.clone()))
+        .limit("bucket", Quota::per_second(10).unwrap())
+        .limit("window", Limit::log(Window::per_minute(100).unwrap()));
+    let both = [charge("bucket", "ann", 1), charge("window", "ann", 1)];
+    let burst = || (0..100).take_while(|_| run(limiter.acquire(&both)).unwrap().is_admitted());
+    for second in 0..10 {
+        assert_eq!(burst().count(), 10, "the bucket binds in second {second}");
+        let longest = if second < 9 { "bucket" } else { "window" };
+        assert_eq!(run(limiter.acquire(&both)).unwrap().limit, longest);
+        clock.advance(Duration::from_secs(1));
+    }
+    let refused = run(limiter.acquire(&both)).unwrap();
+    assert_eq!((refused.limit, refused.remaining), ("window", 0), "then the minute binds");
+    assert_eq!(refused.retry_after(), Some(Duration::from_secs(50)), "until its oldest ends");
+    let bucket = run(limiter.acquire(&[charge("bucket", "ann", 10)])).unwrap();
+    assert!(bucket.is_admitted(), "which cost the bucket nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_of_a_thousand_callers_has_a_key_and_ten_thousand_share_one() {
+    let quota = Quota::new(10, Duration::from_secs(1)).unwrap();
+    let limiter = Limiter::new(Arc::new(ManualClock::new()))
+        .limit("player", quota)
+        .limit("hot", Quota::new(1_000, Duration::from_secs(1)).unwrap());
+    let tasks: Vec<_> = (0..10_000)
+        .map(|task| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move {
+                let own = [Charge::one("player", format!("player {}", task % 1_000))];
+                let hot = [Charge::one("hot", "all")];
+                let own = limiter.acquire(&own).await.unwrap().is_admitted();
+                (own, limiter.acquire(&hot).await.unwrap().is_admitted())
+            })
+        })
+        .collect();
+    let (mut own, mut hot) = (0, 0);
+    for task in tasks {
+        let admitted = task.await.unwrap();
+        own += u32::from(admitted.0);
+        hot += u32::from(admitted.1);
+    }
+    assert_eq!((own, hot), (10_000, 1_000));
 }

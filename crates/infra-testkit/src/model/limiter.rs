@@ -74,7 +74,7 @@ impl ModelLimiter {
             let owed = if is_admitted { owed + cost } else { owed };
             let remaining = (each * capacity).saturating_sub(owed).as_nanos() / each.as_nanos();
             let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
-            Decision { verdict, limit, capacity, remaining, reset: owed }
+            Decision { verdict, limit, capacity, remaining, reset: owed, window: each * capacity }
         });
         // What can never pass comes first, then the longest wait, then the least left.
         let worst = told.min_by_key(|decision| match decision.verdict {
@@ -98,7 +98,12 @@ impl RateLimiter for ModelLimiter {
             let (_, each) = self.limits.get(charge.limit)?;
             Some(((charge.limit, charge.key.clone()), charge.cost.get(), *each))
         });
-        let paid = Paid { buckets: Arc::clone(&self.buckets), paid: paid.collect() };
+        let paid = Paid {
+            buckets: Arc::clone(&self.buckets),
+            charges: paid.collect(),
+            clock: Arc::clone(&self.clock),
+            at: self.clock.now(),
+        };
         let is_admitted = decision.is_admitted();
         Ok((decision, is_admitted.then(|| Reservation::new(Box::new(paid)))))
     }
@@ -112,15 +117,19 @@ impl RateLimiter for ModelLimiter {
 #[derive(Debug)]
 struct Paid {
     buckets: Arc<Mutex<Buckets>>,
-    paid: Vec<((&'static str, String), u32, Duration)>,
+    charges: Vec<((&'static str, String), u32, Duration)>,
+    clock: Arc<dyn Clock>,
+    at: Instant,
 }
 
 impl Settle for Paid {
     fn settle(&mut self, actual: u32) {
+        let dripped = self.clock.now().since(self.at);
         let mut buckets = self.buckets.lock();
-        for (at, cost, each) in &self.paid {
+        for (at, cost, each) in &self.charges {
             if let Some((owed, _)) = buckets.get_mut(at) {
-                *owed = owed.saturating_sub(*each * cost.saturating_sub(actual));
+                let unused = *each * cost.saturating_sub(actual);
+                *owed = owed.saturating_sub(unused.saturating_sub(dripped));
             }
         }
     }

@@ -148,6 +148,25 @@ pub async fn honest_wait(limiter: Limiter) -> Verdict {
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
     ensure_eq!(left(&limiter, "ann").await?, 5, "what is left after a long time");
+    longest_wait(&limiter).await
+}
+
+/// Of two limits that refuse, the longest wait is named: after it both pass.
+async fn longest_wait(limiter: &Limiter) -> Verdict {
+    limiter.acquire(&[charge("player", "eve", 5), charge("room", "9", 20)]).await?;
+    for both in [
+        [charge("player", "eve", 1), charge("room", "9", 10)],
+        [charge("room", "9", 10), charge("player", "eve", 1)],
+    ] {
+        let refused = limiter.acquire(&both).await?;
+        ensure_eq!(refused.limit, "room", "the limit that refuses for longest");
+        let Some(wait) = refused.retry_after() else {
+            return Err(Breach::new(format!("two empty limits say {refused:?}")));
+        };
+        tokio::time::sleep(wait).await;
+        let again = limiter.acquire(&both).await?;
+        ensure!(again.is_admitted(), "after {wait:?} both are asked and it is {again:?}");
+    }
     Ok(())
 }
 
@@ -191,9 +210,23 @@ pub async fn refunded(limiter: Limiter) -> Verdict {
         ensure_eq!(left(&limiter, "ann").await?, wanted, "what is left after `{way}`");
         tokio::time::sleep(Duration::from_mins(1)).await;
     }
+    only_its_own(&limiter).await?;
     acquire(&limiter, "ann", 5).await?;
     let (refused, reservation) = limiter.reserve(&charges).await?;
     ensure!(!refused.is_admitted() && reservation.is_none(), "an empty limit is reserved");
+    Ok(())
+}
+
+/// A reservation gives back neither what others paid nor what time has given back already.
+async fn only_its_own(limiter: &Limiter) -> Verdict {
+    acquire(limiter, "bob", 1).await?;
+    drop(limiter.reserve(&[charge("player", "bob", 4)]).await?);
+    ensure_eq!(left(limiter, "bob").await?, 4, "what is left beside what another paid");
+    let (_, late) = limiter.reserve(&[charge("player", "eve", 4)]).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    acquire(limiter, "eve", 5).await?;
+    drop(late);
+    ensure_eq!(left(limiter, "eve").await?, 0, "what is left after a refund that time had made");
     Ok(())
 }
 

@@ -1,12 +1,19 @@
 //! Limiters that are wrong on purpose: each has one bug that a clause must catch.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use infra_core::{
     ErrorKind, Result,
     limit::{Charge, Decision, RateLimiter, Reservation, Verdict},
 };
+use parking_lot::Mutex;
 
 /// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,27 +28,39 @@ pub enum Bug {
     HurriedWait,
     /// A wait is too long.
     LongWait,
+    /// Of several limits that refuse, the first answers.
+    FirstWait,
+    /// One more than the limit is admitted.
+    OneMore,
     /// What can never pass is told to wait.
     NeverIsLater,
     /// A peek pays.
     PeekPays,
     /// A dropped reservation gives nothing back.
     KeepsDropped,
+    /// A reservation gives back what another request paid, too.
+    RefundsTwice,
+    /// A reservation that is settled gives everything back.
+    ForgetsActual,
     /// All keys of a limit share a budget.
     OneKey,
 }
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::LooksFirst, "exact_under_contention"),
         (Self::OneByOne, "all_or_nothing"),
         (Self::RefusalIsError, "refusal_is_a_value"),
         (Self::HurriedWait, "honest_wait"),
         (Self::LongWait, "honest_wait"),
+        (Self::FirstWait, "honest_wait"),
+        (Self::OneMore, "exact_under_contention"),
         (Self::NeverIsLater, "never"),
         (Self::PeekPays, "peeking_is_free"),
         (Self::KeepsDropped, "refunded"),
+        (Self::RefundsTwice, "refunded"),
+        (Self::ForgetsActual, "refunded"),
         (Self::OneKey, "apart"),
     ];
 }
@@ -51,12 +70,15 @@ impl Bug {
 pub struct Wrong {
     right: Arc<dyn RateLimiter>,
     bug: Bug,
+    /// What was paid, held back by a bug that returns it later.
+    paid: Mutex<Vec<Reservation>>,
+    gifts: AtomicU32,
 }
 
 impl Wrong {
     /// Plants a bug into a right limiter.
     pub fn plant(right: Arc<dyn RateLimiter>, bug: Bug) -> Arc<dyn RateLimiter> {
-        Arc::new(Self { right, bug })
+        Arc::new(Self { right, bug, paid: Mutex::default(), gifts: AtomicU32::new(0) })
     }
 
     fn charges(&self, charges: &[Charge]) -> Vec<Charge> {
@@ -73,6 +95,11 @@ impl Wrong {
         decision.verdict = match (self.bug, decision.verdict) {
             (Bug::RefusalIsError, Verdict::RetryAfter(_)) => {
                 return Err(infra_core::Error::new(ErrorKind::Overloaded, "acquire"));
+            }
+            (Bug::OneMore, Verdict::RetryAfter(_))
+                if self.gifts.fetch_add(1, Ordering::SeqCst) == 0 =>
+            {
+                Verdict::Admitted
             }
             (Bug::HurriedWait, Verdict::RetryAfter(wait)) => Verdict::RetryAfter(wait / 2),
             (Bug::LongWait, Verdict::RetryAfter(wait)) => Verdict::RetryAfter(wait * 2),
@@ -105,16 +132,50 @@ impl RateLimiter for Wrong {
             self.right.acquire(&charges).await?;
             return Ok(peeked);
         }
+        if self.bug == Bug::RefundsTwice {
+            let (decision, reservation) = self.right.reserve(&charges).await?;
+            self.paid.lock().extend(reservation);
+            return Ok(decision);
+        }
+        if self.bug == Bug::FirstWait && 1 < charges.len() {
+            for charge in &charges {
+                let said = self.right.peek(std::slice::from_ref(charge)).await?;
+                if !said.is_admitted() {
+                    return Ok(said);
+                }
+            }
+        }
         self.bend(self.right.acquire(&charges).await?)
     }
 
     async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
         let (decision, reservation) = self.right.reserve(&self.charges(charges)).await?;
-        if self.bug != Bug::KeepsDropped {
-            return Ok((decision, reservation));
-        }
-        let is_admitted = reservation.map(Reservation::keep).is_some();
-        Ok((decision, is_admitted.then(|| Reservation::new(Box::new(Nothing)))))
+        let Some(reservation) = reservation else {
+            return Ok((decision, None));
+        };
+        let wrong = match self.bug {
+            Bug::KeepsDropped => {
+                reservation.keep();
+                Returns(Vec::new())
+            }
+            Bug::RefundsTwice => {
+                let mut both = std::mem::take(&mut *self.paid.lock());
+                both.push(reservation);
+                Returns(both)
+            }
+            Bug::ForgetsActual => Returns(vec![reservation]),
+            Bug::LooksFirst
+            | Bug::OneByOne
+            | Bug::RefusalIsError
+            | Bug::HurriedWait
+            | Bug::LongWait
+            | Bug::FirstWait
+            | Bug::OneMore
+            | Bug::NeverIsLater
+            | Bug::PeekPays
+            | Bug::OneKey => return Ok((decision, Some(reservation))),
+        };
+        Ok((decision, Some(Reservation::new(Box::new(wrong)))))
     }
 
     async fn peek(&self, charges: &[Charge]) -> Result<Decision> {
@@ -126,10 +187,16 @@ impl RateLimiter for Wrong {
     }
 }
 
-/// A settlement that gives nothing back.
+/// A settlement that gives all of these back, whatever was used.
 #[derive(Debug)]
-struct Nothing;
+struct Returns(Vec<Reservation>);
 
-impl infra_core::limit::Settle for Nothing {
-    fn settle(&mut self, _actual: u32) {}
+impl infra_core::limit::Settle for Returns {
+    fn settle(&mut self, _actual: u32) {
+        self.0.clear();
+    }
+
+    fn keep(&mut self) {
+        self.0.drain(..).for_each(Reservation::keep);
+    }
 }

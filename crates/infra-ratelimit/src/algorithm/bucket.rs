@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use governor::{
@@ -20,18 +19,8 @@ use governor::{
     state::{NotKeyed, StateStore},
 };
 
-use crate::quota::Quota;
-
-/// What a bucket says of a cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// It can be paid; this is the cell's value afterwards.
-    Paid(u64),
-    /// It can be paid after this time.
-    Wait(Duration),
-    /// It is more than the bucket can hold.
-    Never,
-}
+use super::Answer;
+use crate::{quota::Quota, time::nanos};
 
 /// The time that governor sees: nanoseconds since the clock's start, set before each decision.
 #[derive(Debug, Clone, Default)]
@@ -89,30 +78,48 @@ impl Bucket {
         &self.quota
     }
 
-    /// Judges a cost against a cell; pure but for the staging cell.
-    pub(crate) fn judge(&self, cell: Option<u64>, cost: NonZeroU32, now: u64) -> Answer {
+    /// Judges a cost against a cell, the theoretical arrival time; pure but for the staging cell.
+    pub(crate) fn judge(&self, cell: Option<u64>, cost: NonZeroU32, now: u64) -> Answer<u64> {
         self.now.0.store(now, Ordering::Relaxed);
         self.staging.0.store(cell.unwrap_or(UNUSED), Ordering::Relaxed);
         match self.governor.check_n(cost) {
-            Ok(Ok(())) => Answer::Paid(self.staging.0.load(Ordering::Relaxed)),
+            Ok(Ok(())) => Answer::Fits(self.staging.0.load(Ordering::Relaxed)),
             Ok(Err(refused)) => Answer::Wait(refused.wait_time_from(Nanos::new(now))),
             Err(_) => Answer::Never,
         }
     }
 
-    /// Gives `count` tokens back to a cell.
-    pub(crate) fn refund(&self, cell: u64, count: u32) -> u64 {
-        cell.saturating_sub(nanos(self.quota.refill()).saturating_mul(u64::from(count)))
+    /// Gives back `unused` tokens that were paid at `paid_at`.
+    ///
+    /// What dripped in since then has given back as much already, whatever else was paid meanwhile;
+    /// only the rest is taken off. Taking off more would let an interval pass more than the burst
+    /// and what drips meanwhile.
+    pub(crate) fn refund(&self, cell: u64, unused: u32, elapsed: u64) -> u64 {
+        let paid = self.refill().saturating_mul(u64::from(unused));
+        cell.saturating_sub(paid.saturating_sub(elapsed))
     }
 
-    /// Returns the tokens left in a cell.
-    pub(crate) fn remaining(&self, cell: Option<u64>, now: u64) -> u32 {
-        let refill = nanos(self.quota.refill()).max(1);
-        let owed = cell.map_or(0, |cell| cell.saturating_sub(now).div_ceil(refill));
-        self.quota.capacity().saturating_sub(u32::try_from(owed).unwrap_or(u32::MAX))
+    /// Returns the tokens that are gone from a cell.
+    pub(crate) fn spent(&self, cell: u64, now: u64) -> u32 {
+        let owed = cell.saturating_sub(now).div_ceil(self.refill().max(1));
+        u32::try_from(owed).unwrap_or(u32::MAX).min(self.quota.capacity())
     }
-}
 
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    /// Returns a cell from which so many tokens are gone.
+    pub(crate) fn having_spent(&self, tokens: u32, now: u64) -> u64 {
+        now.saturating_add(self.refill().saturating_mul(u64::from(tokens)))
+    }
+
+    /// Takes a cell over from a bucket of another quota: what is gone stays gone, to the fraction
+    /// of a token, and no more is gone than there can be.
+    pub(crate) fn carry(&self, old: &Self, cell: u64, now: u64) -> u64 {
+        let owed = u128::from(cell.saturating_sub(now)) * u128::from(self.refill());
+        let owed = u64::try_from(owed / u128::from(old.refill().max(1))).unwrap_or(u64::MAX);
+        let full = self.refill().saturating_mul(u64::from(self.quota.capacity()));
+        now.saturating_add(owed.min(full))
+    }
+
+    fn refill(&self) -> u64 {
+        nanos(self.quota.refill())
+    }
 }

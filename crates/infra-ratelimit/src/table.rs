@@ -1,0 +1,224 @@
+//! A table of keys that never takes more than its bytes and never stops to clean up.
+//!
+//! Slots lie side by side, found through an index of their places by hash. A hand walks over them,
+//! a few at each decision, and removes those that say no more than a new one would (the clock
+//! algorithm, Corbató 1968). Both are allocated once for all that the budget can hold, so that no
+//! decision waits for a move or a rehash.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use hashbrown::HashTable;
+
+use crate::algorithm::{Arithmetic, Cell};
+
+/// What is remembered of a key, and until when it is blocked, in nanoseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) cell: Cell,
+    pub(crate) blocked_until: u64,
+}
+
+impl State {
+    pub(crate) const fn of(cell: Cell) -> Self {
+        Self { cell, blocked_until: 0 }
+    }
+
+    pub(crate) fn pay(&mut self, arithmetic: &Arithmetic, cost: u32, now: u64) {
+        let cell = std::mem::replace(&mut self.cell, Cell::Held(0));
+        self.cell = arithmetic.pay(Some(cell), cost, now);
+    }
+
+    pub(crate) fn is_idle(&self, arithmetic: &Arithmetic, now: u64) -> bool {
+        self.blocked_until <= now && arithmetic.is_idle(&self.cell, now)
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    key: Box<str>,
+    state: State,
+}
+
+/// What a slot and its place in the index take, without its key and its log.
+const SLOT_BYTES: usize = size_of::<Slot>() + 2 * (size_of::<u32>() + 1);
+
+/// A slot with a key of common length, for the room that is set aside.
+const COMMON_BYTES: usize = SLOT_BYTES + 16;
+
+/// Keys and their states.
+#[derive(Debug)]
+pub(crate) struct Table {
+    hasher: RandomState,
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    hand: usize,
+    bytes: usize,
+    budget: usize,
+    /// What each cell takes beside itself, at most.
+    cell_bytes: usize,
+}
+
+impl Table {
+    pub(crate) fn new(budget: usize, cell_bytes: usize) -> Self {
+        let slots = budget / COMMON_BYTES.saturating_add(cell_bytes);
+        Self {
+            hasher: RandomState::new(),
+            index: HashTable::with_capacity(slots),
+            slots: Vec::with_capacity(slots),
+            hand: 0,
+            bytes: 0,
+            budget,
+            cell_bytes,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn slot_bytes(&self, key: &str) -> usize {
+        SLOT_BYTES + key.len() + self.cell_bytes
+    }
+
+    /// Returns whether a key could be added.
+    pub(crate) fn has_room(&self, key: &str) -> bool {
+        self.bytes.saturating_add(self.slot_bytes(key)) <= self.budget
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let is_key = |place: &u32| self.at(*place).is_some_and(|slot| *slot.key == *key);
+        self.index.find(self.hasher.hash_one(key), is_key).map(|place| *place as usize)
+    }
+
+    fn at(&self, place: u32) -> Option<&Slot> {
+        self.slots.get(place as usize)
+    }
+
+    /// Returns a key's state and its slot, which is good until something is removed.
+    pub(crate) fn find(&self, key: &str) -> Option<(usize, &State)> {
+        let place = self.place(key)?;
+        self.slots.get(place).map(|slot| (place, &slot.state))
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&State> {
+        self.find(key).map(|(_, state)| state)
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: usize) -> Option<&mut State> {
+        self.slots.get_mut(slot).map(|slot| &mut slot.state)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut State> {
+        let place = self.place(key)?;
+        self.slots.get_mut(place).map(|slot| &mut slot.state)
+    }
+
+    /// Adds a key that is not there.
+    pub(crate) fn insert(&mut self, key: &str, state: State) {
+        let Ok(place) = u32::try_from(self.slots.len()) else { return };
+        let hash = self.hasher.hash_one(key);
+        self.bytes = self.bytes.saturating_add(self.slot_bytes(key));
+        self.slots.push(Slot { hash, key: key.into(), state });
+        let slots = &self.slots;
+        self.index.insert_unique(hash, place, |place| {
+            slots.get(*place as usize).map_or(0, |slot| slot.hash)
+        });
+    }
+
+    pub(crate) fn remove(&mut self, key: &str) {
+        if let Some(place) = self.place(key) {
+            self.remove_at(place);
+        }
+    }
+
+    /// Removes a slot; the last one takes its place.
+    fn remove_at(&mut self, place: usize) {
+        let Some(slot) = self.slots.get(place) else { return };
+        self.bytes = self.bytes.saturating_sub(self.slot_bytes(&slot.key));
+        if let Ok(entry) = self.index.find_entry(slot.hash, |at| *at as usize == place) {
+            entry.remove();
+        }
+        let last = self.slots.len() - 1;
+        if let (Some(moved), Ok(to)) = (self.slots.get(last), u32::try_from(place))
+            && let Some(at) = self.index.find_mut(moved.hash, |at| *at as usize == last)
+        {
+            *at = to;
+        }
+        self.slots.swap_remove(place);
+    }
+
+    /// Moves the hand over a few slots and removes those that are idle.
+    pub(crate) fn tidy(&mut self, n_slots: usize, is_idle: impl Fn(&State) -> bool) {
+        for _ in 0..n_slots.min(self.slots.len()) {
+            if self.slots.len() <= self.hand {
+                self.hand = 0;
+            }
+            match self.slots.get(self.hand) {
+                Some(slot) if is_idle(&slot.state) => self.remove_at(self.hand),
+                _ => self.hand += 1,
+            }
+        }
+    }
+
+    /// Replaces each state, as a limit that is changed asks for.
+    pub(crate) fn change(&mut self, cell_bytes: usize, change: impl Fn(&mut State)) {
+        self.slots.iter_mut().for_each(|slot| change(&mut slot.state));
+        let old = self.cell_bytes.saturating_mul(self.slots.len());
+        let new = cell_bytes.saturating_mul(self.slots.len());
+        self.bytes = self.bytes.saturating_sub(old).saturating_add(new);
+        self.cell_bytes = cell_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(count: u32) -> State {
+        State { cell: Cell::Held(count), blocked_until: 0 }
+    }
+
+    fn is_idle(state: &State) -> bool {
+        state.cell == Cell::Held(0)
+    }
+
+    #[test]
+    fn a_slot_that_moves_is_found_where_it_is() {
+        let mut table = Table::new(1 << 16, 0);
+        for key in 0..100_u32 {
+            table.insert(&key.to_string(), held(key % 3));
+        }
+        table.remove("98");
+        table.remove("absent");
+        table.tidy(1_000, is_idle);
+        for key in 0..100_u32 {
+            let found = table.get(&key.to_string()).map(|state| state.cell.clone());
+            let wanted = (key % 3 != 0 && key != 98).then_some(Cell::Held(key % 3));
+            assert_eq!(found, wanted, "{key}");
+        }
+        let bytes: usize = table.slots.iter().map(|slot| SLOT_BYTES + slot.key.len()).sum();
+        assert_eq!((table.len(), table.bytes()), (65, bytes));
+    }
+
+    #[test]
+    fn there_is_room_for_what_the_budget_holds_and_nothing_moves_before() {
+        let mut table = Table::new(100 * (COMMON_BYTES + 8), 8);
+        let room = table.slots.capacity();
+        let mut n_keys = 0;
+        while table.has_room(&format!("{n_keys:016}")) {
+            table.insert(&format!("{n_keys:016}"), held(1));
+            n_keys += 1;
+        }
+        assert_eq!((n_keys, table.slots.capacity()), (100, room));
+        table.change(0, |state| state.cell = Cell::Held(0));
+        assert!(table.has_room("another") && table.get("0000000000000007").is_some_and(is_idle));
+    }
+}
