@@ -317,6 +317,9 @@ impl Features {
 /// 11. **Fenced:** a batch whose fence is below the highest token seen for its scope is
 ///     [`Fenced`](crate::error::ErrorKind::Fenced) and writes nothing.
 /// 12. **Zero is zero:** a limit of zero gives nothing.
+/// 13. **History:** an engine that keeps versions gives them newest first, with the present one;
+///     deleting a key ends them. Another one says [`Unsupported`](crate::error::ErrorKind::Unsupported).
+/// 14. **Reached:** a weaker commit can be brought to a higher durability by its number.
 #[async_trait]
 pub trait DocumentStore: Send + Sync + Debug {
     /// Returns what the engine can do.

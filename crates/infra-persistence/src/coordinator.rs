@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::{
     engine::Engine,
-    judge::judge,
+    judge::{Rules, judge},
     layout,
     telemetry::{COMMIT, COMMITS, Outcome, POISONED},
     witness::{Mark, Witness},
@@ -49,6 +49,8 @@ pub(crate) struct Coordinator {
     pub(crate) mark: Mark,
     pub(crate) witness: Option<Witness>,
     pub(crate) poison: Poison,
+    /// How many versions of each document are kept.
+    pub(crate) history: u64,
     /// The last commit that is durable.
     pub(crate) durable: watch::Sender<Position>,
     pub(crate) is_witness_dirty: bool,
@@ -63,23 +65,23 @@ impl Coordinator {
             let begun = self.clock.now();
             let mut waiting: Vec<Reply> = Vec::new();
             let mut permits = Vec::new();
-            let mut needs_sync = false;
+            let mut needed = Durability::Applied;
             let mut next = Some(first);
             while let Some(Job { batch, reply, permit }) = next {
                 permits.push(permit);
                 let durability = batch.durability;
                 let result = self.apply(&batch);
-                COMMITS.add_for(outcome(&result), 1);
-                if result.is_ok() && durability < Durability::Durable {
+                COMMITS.add_for(Outcome::of(&result), 1);
+                if result.is_ok() && durability == Durability::Applied {
                     // Who has gone does not hear it; what was written stays written.
                     let _heard = reply.send(result).is_ok();
                 } else {
-                    needs_sync |= result.is_ok();
+                    needed = if result.is_ok() { needed.max(durability) } else { needed };
                     waiting.push((reply, result));
                 }
                 next = if waiting.len() < GROUP { jobs.try_recv().ok() } else { None };
             }
-            self.settle(waiting, needs_sync);
+            self.settle(waiting, needed);
             COMMIT.record(self.clock.now().since(begun).as_secs_f64());
         }
         if let Err(cause) = self.sync() {
@@ -104,7 +106,8 @@ impl Coordinator {
         if let Some(poison) = &*self.poison.lock() {
             return Err(poison.clone());
         }
-        let mut plan = judge(self.engine.as_ref(), batch, self.clock.wall())?;
+        let rules = Rules { now: self.clock.wall(), history: self.history };
+        let mut plan = judge(self.engine.as_ref(), batch, rules)?;
         let mut mark = Mark { commit: self.mark.commit + 1, ..self.mark };
         for (key, value) in &plan.changes {
             mark.digest = crc32c::crc32c_append(mark.digest, key);
@@ -117,8 +120,12 @@ impl Coordinator {
         Ok(Receipt { commit, versions: plan.versions, durability: batch.durability })
     }
 
-    fn settle(&mut self, waiting: Vec<Reply>, needs_sync: bool) {
-        let failed = if needs_sync { self.sync().err() } else { None };
+    fn settle(&mut self, waiting: Vec<Reply>, needed: Durability) {
+        let failed = match needed {
+            Durability::Applied => None,
+            Durability::Buffered => self.engine.flush().err(),
+            Durability::Durable => self.sync().err(),
+        };
         let failed = failed.map(|cause| self.poisoned(cause));
         for (reply, result) in waiting {
             let result = match (&failed, result) {
@@ -157,18 +164,5 @@ impl Coordinator {
         Error::new(ErrorKind::Indeterminate, "commit batch")
             .detail("the write or its sync failed")
             .because(cause)
-    }
-}
-
-fn outcome(result: &Result<Receipt>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Done,
-        Err(error) => {
-            let is_failure = matches!(
-                error.kind(),
-                ErrorKind::Indeterminate | ErrorKind::Poisoned | ErrorKind::Unavailable
-            );
-            if is_failure { Outcome::Failed } else { Outcome::Refused }
-        }
     }
 }

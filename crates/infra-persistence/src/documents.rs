@@ -13,7 +13,7 @@ use infra_core::{
     health::{Finding, HealthCheck},
     id::Collection,
     store::{Batch, Document, DocumentStore, Features, Query, Receipt, Scan},
-    version::Position,
+    version::{Position, Version},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -28,6 +28,15 @@ use crate::{
 
 /// How many batches may wait for the coordinator.
 const QUEUE: usize = 4_096;
+
+/// With what a store starts.
+pub(crate) struct Setup {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) mark: Mark,
+    pub(crate) witness: Option<Witness>,
+    /// How many versions of each document are kept; zero for none beside the present one.
+    pub(crate) history: u64,
+}
 
 /// Keeps documents; made by [`memory`](crate::memory) and [`embedded`](crate::embedded).
 ///
@@ -45,12 +54,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    pub(crate) fn start(
-        engine: Arc<dyn Engine>,
-        clock: Arc<dyn Clock>,
-        mark: Mark,
-        witness: Option<Witness>,
-    ) -> Result<Self> {
+    pub(crate) fn start(engine: Arc<dyn Engine>, setup: Setup) -> Result<Self> {
+        let Setup { clock, mark, witness, history } = setup;
         let (sender, durable) = watch::channel(Position::new(mark.commit));
         let poison = Poison::default();
         let coordinator = Coordinator {
@@ -59,6 +64,7 @@ impl Documents {
             mark,
             witness,
             poison: Arc::clone(&poison),
+            history,
             durable: sender,
             is_witness_dirty: false,
         };
@@ -74,7 +80,11 @@ impl Documents {
             thread: Mutex::new(Some(thread)),
             poison,
             durable,
-            features: Features::new(Durability::Durable),
+            features: if history == 0 {
+                Features::new(Durability::Durable)
+            } else {
+                Features::new(Durability::Durable).with_history()
+            },
         })
     }
 
@@ -93,6 +103,10 @@ impl Documents {
             // A coordinator that panicked has ended too.
             let _ended = joined.await.is_ok();
         }
+    }
+
+    pub(crate) fn engine(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
     }
 
     /// Collects what `take` makes of the keys and values of a range, up to `limit`.
@@ -162,11 +176,11 @@ impl DocumentStore for Documents {
 
     async fn reach(&self, commit: Position, durability: Durability) -> Result<()> {
         const REACH: &str = "reach durability";
-        if durability < Durability::Durable || commit <= *self.durable.borrow() {
+        if commit <= *self.durable.borrow() {
             return Ok(());
         }
-        // An empty durable batch syncs everything before it.
-        let receipt = self.commit(Batch::new()).await?;
+        // An empty batch takes everything before it along.
+        let receipt = self.commit(Batch::new().durability(durability)).await?;
         if receipt.commit <= commit {
             return Err(Error::invalid(REACH, format!("commit {commit} was never given")));
         }
@@ -204,11 +218,15 @@ impl DocumentStore for Documents {
 
     async fn history(
         &self,
-        _collection: &Collection,
-        _key: &[u8],
-        _limit: usize,
+        collection: &Collection,
+        key: &[u8],
+        limit: usize,
     ) -> Result<Vec<Document>> {
-        Err(Error::new(ErrorKind::Unsupported, "read history"))
+        if !self.features.has_history {
+            return Err(Error::new(ErrorKind::Unsupported, "read history"));
+        }
+        let range = layout::versions(collection, key, Version::MAX);
+        self.collect(range, true, limit, |at, value| value::decode(key, at, value))
     }
 }
 

@@ -8,12 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::{
-    documents::Documents,
+    documents::{Documents, Setup},
     engine::{Change, Engine, Range, Visit},
+    judge::io_error,
     layout,
     telemetry::POISONED,
     witness::{Mark, Witness},
@@ -27,12 +28,18 @@ pub struct Options {
     folder: PathBuf,
     clock: Arc<dyn Clock>,
     accepts_loss: bool,
+    history: u64,
 }
 
 impl Options {
     /// Creates the options of a store in `folder`, which is made if it is not there.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), clock: SystemClock::shared(), accepts_loss: false }
+        Self {
+            folder: folder.into(),
+            clock: SystemClock::shared(),
+            accepts_loss: false,
+            history: 0,
+        }
     }
 
     /// Sets where times come from; the system's clock by default.
@@ -40,6 +47,19 @@ impl Options {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Keeps the newest `versions` of each document; none beside the present one by default.
+    /// Each put writes its value twice then.
+    #[must_use]
+    pub const fn history(mut self, versions: u64) -> Self {
+        self.history = versions;
+        self
+    }
+
+    /// Returns the folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Opens the store even if the witness knows of commits that it has no more; the report says
@@ -64,7 +84,7 @@ pub struct OpenReport {
 struct Fjall {
     database: DebugDatabase,
     map: DebugKeyspace,
-    _lock: Arc<File>,
+    _lock: Option<Arc<File>>,
 }
 
 #[derive(Clone)]
@@ -85,8 +105,21 @@ impl std::fmt::Debug for DebugKeyspace {
     }
 }
 
+/// Tells damage from a failing disk.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not damage is an outage")]
 fn io_of(error: fjall::Error) -> io::Error {
-    io::Error::other(error)
+    use fjall::Error as Cause;
+    match error {
+        Cause::Io(cause) => cause,
+        damage @ (Cause::Storage(_)
+        | Cause::JournalRecovery(_)
+        | Cause::InvalidVersion(_)
+        | Cause::Decompress(_)
+        | Cause::InvalidTrailer
+        | Cause::InvalidTag(_)
+        | Cause::Unrecoverable) => io::Error::new(io::ErrorKind::InvalidData, damage),
+        other => io::Error::other(other),
+    }
 }
 
 impl Engine for Fjall {
@@ -107,6 +140,16 @@ impl Engine for Fjall {
         Ok(())
     }
 
+    fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
+        for entry in self.database.0.snapshot().iter(&self.map.0) {
+            let (key, value) = entry.into_inner().map_err(io_of)?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
         let mut batch = self.database.0.batch();
         for (key, value) in changes {
@@ -116,6 +159,10 @@ impl Engine for Fjall {
             }
         }
         batch.commit().map_err(io_of)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.database.0.persist(PersistMode::Buffer).map_err(io_of)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -139,28 +186,53 @@ pub async fn embedded(options: Options) -> Result<(Documents, OpenReport)> {
     opening.await.unwrap_or_else(|cause| Err(Error::new(ErrorKind::Internal, OPEN).because(cause)))
 }
 
+/// Makes a database in a folder from the records that `next` gives, and returns how many there were.
+pub(crate) fn fill(folder: &Path, group: usize, next: &mut Source<'_>) -> io::Result<u64> {
+    std::fs::create_dir_all(folder)?;
+    let engine = engine(folder, None)?;
+    let mut count = 0;
+    loop {
+        let mut changes = Vec::with_capacity(group);
+        while changes.len() < group
+            && let Some((key, value)) = next()?
+        {
+            changes.push((key, Some(value)));
+        }
+        if changes.is_empty() {
+            engine.sync()?;
+            return Ok(count);
+        }
+        count += changes.len() as u64;
+        engine.apply(changes)?;
+    }
+}
+
+/// Gives one key and value after the other.
+pub(crate) type Source<'a> = dyn FnMut() -> io::Result<Option<(Vec<u8>, Vec<u8>)>> + 'a;
+
+fn engine(folder: &Path, lock: Option<File>) -> io::Result<Fjall> {
+    let builder = Database::builder(folder.join("database")).manual_journal_persist(true);
+    let database = builder.open().map_err(io_of)?;
+    let map = database.keyspace("documents", KeyspaceCreateOptions::default).map_err(io_of)?;
+    let (database, map) = (DebugDatabase(database), DebugKeyspace(map));
+    Ok(Fjall { database, map, _lock: lock.map(Arc::new) })
+}
+
 fn open(options: &Options) -> Result<(Documents, OpenReport)> {
     let failed = |cause: io::Error| Error::new(ErrorKind::Unavailable, OPEN).because(cause);
     std::fs::create_dir_all(&options.folder).map_err(failed)?;
     let lock = lock(&options.folder)?;
     let (witness, witnessed) = Witness::open(&options.folder.join("witness")).map_err(failed)?;
-    let database = Database::builder(options.folder.join("database"))
-        .manual_journal_persist(true)
-        .open()
-        .map_err(|cause| Error::new(ErrorKind::Corrupt, OPEN).because(cause))?;
-    let map = database
-        .keyspace("documents", KeyspaceCreateOptions::default)
-        .map_err(|cause| failed(io_of(cause)))?;
-    let engine =
-        Fjall { database: DebugDatabase(database), map: DebugKeyspace(map), _lock: Arc::new(lock) };
+    let engine = engine(&options.folder, Some(lock)).map_err(|cause| io_error(OPEN, cause))?;
     // What the engine recovered is made durable before anything is read from it.
     engine.sync().map_err(failed)?;
     let mark = last_commit(&engine)?;
     let report = compare(mark, witnessed.unwrap_or_default(), options.accepts_loss)?;
     witness.write(mark).and_then(|()| witness.sync()).map_err(failed)?;
     POISONED.set(0.0);
-    let clock = Arc::clone(&options.clock);
-    Ok((Documents::start(Arc::new(engine), clock, mark, Some(witness))?, report))
+    let (clock, history) = (Arc::clone(&options.clock), options.history);
+    let setup = Setup { clock, mark, witness: Some(witness), history };
+    Ok((Documents::start(Arc::new(engine), setup)?, report))
 }
 
 fn lock(folder: &Path) -> Result<File> {

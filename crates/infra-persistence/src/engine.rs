@@ -19,8 +19,14 @@ pub(crate) trait Engine: Send + Sync + Debug + 'static {
     /// Visits the keys of a range in order, or in reverse.
     fn visit(&self, range: Range, is_reverse: bool, visit: &mut Visit<'_>) -> io::Result<()>;
 
+    /// Visits all keys in order, as they were at one instant, whatever is applied meanwhile.
+    fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()>;
+
     /// Applies changes all together; readers see them at once, a crash may undo them.
     fn apply(&self, changes: Vec<Change>) -> io::Result<()>;
+
+    /// Hands all that was applied to the operating system, so that it survives the process.
+    fn flush(&self) -> io::Result<()>;
 
     /// Makes all that was applied durable.
     fn sync(&self) -> io::Result<()>;

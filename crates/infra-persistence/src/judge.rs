@@ -27,8 +27,12 @@ pub(crate) struct Plan {
     pub(crate) versions: Vec<Version>,
 }
 
+/// Damage that the engine found is corruption, anything else an outage.
 pub(crate) fn io_error(operation: &'static str, cause: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, operation).because(cause)
+    let is_damage =
+        matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+    let kind = if is_damage { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
+    Error::new(kind, operation).because(cause)
 }
 
 /// Reads a document.
@@ -42,8 +46,17 @@ pub(crate) fn read(
     found.map(|value| value::decode(key, &at, &value)).transpose()
 }
 
+/// What holds for every write of a store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// The time of the write.
+    pub(crate) now: Timestamp,
+    /// How many versions of each document are kept beside it.
+    pub(crate) history: u64,
+}
+
 /// Judges a batch against what the engine holds.
-pub(crate) fn judge(engine: &dyn Engine, batch: &Batch, now: Timestamp) -> Result<Plan> {
+pub(crate) fn judge(engine: &dyn Engine, batch: &Batch, rules: Rules) -> Result<Plan> {
     check_shape(batch)?;
     let mut plan = Plan::default();
     if let Some(fence) = &batch.fence {
@@ -71,7 +84,7 @@ pub(crate) fn judge(engine: &dyn Engine, batch: &Batch, now: Timestamp) -> Resul
     }
     let freed = freed(batch, &olds);
     for (write, old) in batch.writes.iter().zip(&olds) {
-        plan_write(engine, &mut plan, (write, old.as_ref()), (now, &freed))?;
+        plan_write(engine, &mut plan, (write, old.as_ref()), (rules, &freed))?;
     }
     Ok(plan)
 }
@@ -93,7 +106,7 @@ fn plan_write(
     engine: &dyn Engine,
     plan: &mut Plan,
     (write, old): (&Write, Option<&Document>),
-    (now, freed): (Timestamp, &Freed),
+    (rules, freed): (Rules, &Freed),
 ) -> Result<()> {
     let (collection, key, _) = write.target();
     let old_terms = old.map_or(&[][..], |old| old.terms.as_slice());
@@ -105,6 +118,7 @@ fn plan_write(
                 plan.changes.push((layout::term(collection, term, key), None));
             }
             plan.changes.push((layout::document(collection, key), None));
+            forget(engine, plan, (collection, key), (rules, Version::MAX))?;
             plan.versions.push(Version::ZERO);
         }
         Write::Put { payload, terms, .. } => {
@@ -124,8 +138,15 @@ fn plan_write(
                 version,
                 payload: payload.clone(),
                 terms: terms.clone(),
-                written: now,
+                written: rules.now,
             };
+            if 0 < rules.history {
+                let oldest = Version::new(version.get().saturating_sub(rules.history));
+                forget(engine, plan, (collection, key), (rules, oldest))?;
+                let at = layout::version(collection, key, version);
+                let value = value::encode(&document, &at);
+                plan.changes.push((at, Some(value)));
+            }
             let at = layout::document(collection, key);
             let value = value::encode(&document, &at);
             plan.changes.push((at, Some(value)));
@@ -133,6 +154,24 @@ fn plan_write(
         }
     }
     Ok(())
+}
+
+/// Removes the kept versions of a document up to one.
+fn forget(
+    engine: &dyn Engine,
+    plan: &mut Plan,
+    (collection, key): (&Collection, &Bytes),
+    (rules, up_to): (Rules, Version),
+) -> Result<()> {
+    if rules.history == 0 || up_to == Version::ZERO {
+        return Ok(());
+    }
+    let mut visit = |at: &[u8], _: &[u8]| {
+        plan.changes.push((at.to_vec(), None));
+        true
+    };
+    let visited = engine.visit(layout::versions(collection, key, up_to), false, &mut visit);
+    visited.map_err(|cause| io_error(COMMIT, cause))
 }
 
 /// Refuses a unique value that another document has and keeps, or gets in the same batch.
@@ -166,7 +205,7 @@ fn check_unique(
     )))
 }
 
-fn check_shape(batch: &Batch) -> Result<()> {
+pub(crate) fn check_shape(batch: &Batch) -> Result<()> {
     let mut seen = HashSet::new();
     for write in &batch.writes {
         let (collection, key, _) = write.target();

@@ -3,6 +3,7 @@
 //! ```text
 //! d collection key                document
 //! t collection index value key    term: found by value, then by key
+//! h collection key version         older version and the present one, where history is kept
 //! f scope                         highest fencing token
 //! m                               number and digest of the last commit
 //! ```
@@ -15,12 +16,14 @@ use std::ops::Bound;
 use infra_core::{
     id::{Collection, IndexName, Scope},
     store::{Query, Scan, Term},
+    version::Version,
 };
 
 use crate::engine::Range;
 
 const DOCUMENT: u8 = b'd';
 const TERM: u8 = b't';
+const HISTORY: u8 = b'h';
 const FENCE: u8 = b'f';
 
 /// The key of the last commit's number.
@@ -56,7 +59,7 @@ fn unpart(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 /// Returns the end of all keys that begin with `prefix`.
-fn after_prefix(mut prefix: Vec<u8>) -> Bound<Vec<u8>> {
+pub(crate) fn after_prefix(mut prefix: Vec<u8>) -> Bound<Vec<u8>> {
     while let Some(last) = prefix.pop() {
         if last < u8::MAX {
             prefix.push(last + 1);
@@ -82,6 +85,25 @@ pub(crate) fn document(collection: &Collection, key: &[u8]) -> Vec<u8> {
 /// Returns the document's own key from where it is.
 pub(crate) fn key_of_document(at: &[u8]) -> Option<&[u8]> {
     unpart(at.strip_prefix(&[DOCUMENT])?).map(|(_, key)| key)
+}
+
+/// Returns the key of a version of a document.
+pub(crate) fn version(collection: &Collection, key: &[u8], version: Version) -> Vec<u8> {
+    let mut at = versions_of(collection, key);
+    at.extend(version.get().to_be_bytes());
+    at
+}
+
+fn versions_of(collection: &Collection, key: &[u8]) -> Vec<u8> {
+    let mut at = collection_of(HISTORY, collection);
+    part(&mut at, key);
+    at
+}
+
+/// Returns where the versions of a document up to one are.
+pub(crate) fn versions(collection: &Collection, key: &[u8], up_to: Version) -> Range {
+    let low = versions_of(collection, key);
+    (Bound::Included(low), Bound::Included(version(collection, key, up_to)))
 }
 
 /// Returns where a scan looks.

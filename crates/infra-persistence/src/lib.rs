@@ -23,26 +23,43 @@
 //! ```
 
 mod archive;
+mod backup;
 mod coordinator;
 mod documents;
 mod embedded;
 mod engine;
+mod hybrid;
 mod judge;
 mod layout;
+mod leases;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod repository;
+mod select;
 mod snapshots;
 mod telemetry;
+mod unit;
 mod value;
 mod witness;
 
-pub use archive::Archive;
+pub use archive::{Archive, Archived, Vault};
+pub use backup::restore;
 pub use documents::Documents;
 pub use embedded::{OpenReport, Options, embedded};
-pub use memory::memory;
-pub use repository::{
-    Entity, GameResult, Order, PlayerResult, PlayerStatistics, RATED_GAMES, Repository, RoomRecord,
-    RoomStatus, Rooms, Statistics, Stored,
+pub use hybrid::{
+    ArchiveQuery, Archivist, DeadLetter, Drained, Hybrid, HybridOptions, Lifecycle, Priority,
+    Purged, Reconciled,
 };
+pub use leases::DocumentLeases;
+pub use memory::{memory, memory_with_history};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresDocuments, PostgresLeases, PostgresOptions};
+pub use repository::{
+    Entity, GameResult, Limits, Order, Overflow, PlayerResult, PlayerStatistics, RATED_GAMES,
+    Repository, RoomRecord, RoomStatus, Rooms, Standing, Statistics, Stored, Usage,
+};
+pub use select::{Filter, Select, SelectExt, Sort, compare};
 pub use snapshots::Snapshots;
 pub use telemetry::METRICS;
+pub use unit::{Outbox, OutboxMessage, Savepoint, UnitOfWork};

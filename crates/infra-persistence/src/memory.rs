@@ -6,7 +6,7 @@ use infra_core::{Clock, Result};
 use parking_lot::RwLock;
 
 use crate::{
-    documents::Documents,
+    documents::{Documents, Setup},
     engine::{Change, Engine, Range, Visit},
     witness::Mark,
 };
@@ -31,6 +31,16 @@ impl Engine for Memory {
         Ok(())
     }
 
+    fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
+        let copy = self.0.read().clone();
+        for (key, value) in &copy {
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
         let mut map = self.0.write();
         for (key, value) in changes {
@@ -42,12 +52,16 @@ impl Engine for Memory {
         Ok(())
     }
 
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Creates a document store in memory; times come from `clock`.
+/// Creates a document store in memory that keeps no older versions; times come from `clock`.
 ///
 /// Everything is lost at the end of the process, whatever durability a batch asks for.
 ///
@@ -55,5 +69,15 @@ impl Engine for Memory {
 ///
 /// [`Unavailable`](infra_core::ErrorKind::Unavailable) if no thread can be started.
 pub fn memory(clock: Arc<dyn Clock>) -> Result<Documents> {
-    Documents::start(Arc::new(Memory::default()), clock, Mark::default(), None)
+    memory_with_history(clock, 0)
+}
+
+/// Creates a document store in memory that keeps the newest `versions` of each document.
+///
+/// # Errors
+///
+/// As for [`memory`].
+pub fn memory_with_history(clock: Arc<dyn Clock>, versions: u64) -> Result<Documents> {
+    let setup = Setup { clock, mark: Mark::default(), witness: None, history: versions };
+    Documents::start(Arc::new(Memory::default()), setup)
 }

@@ -1,6 +1,9 @@
 //! The metrics of documents and repositories.
 
-use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet};
+use infra_core::{
+    ErrorKind, Result,
+    metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet},
+};
 
 /// How a commit ended.
 #[derive(Debug, Clone, Copy)]
@@ -8,6 +11,22 @@ pub(crate) enum Outcome {
     Done,
     Refused,
     Failed,
+}
+
+impl Outcome {
+    /// Tells a refusal from a failure.
+    pub(crate) fn of<T>(result: &Result<T>) -> Self {
+        let Err(error) = result else { return Self::Done };
+        let is_failure = matches!(
+            error.kind(),
+            ErrorKind::Indeterminate
+                | ErrorKind::Poisoned
+                | ErrorKind::Unavailable
+                | ErrorKind::Timeout
+                | ErrorKind::Overloaded
+        );
+        if is_failure { Self::Failed } else { Self::Refused }
+    }
 }
 
 impl Label for Outcome {
@@ -43,6 +62,49 @@ pub(crate) const MISSES: Counter = Counter::new(
     "Entities that a repository looked for in its store.",
 );
 
+pub(crate) const EVICTED: Counter = Counter::new(
+    "infra_persistence_memory_evicted_total",
+    "Entities that left a repository's memory for others; they are stored.",
+);
+pub(crate) const REFUSED: Counter = Counter::new(
+    "infra_persistence_memory_refused_total",
+    "Saves that found memory full of active entities.",
+);
+
+/// How the hand-over of an entity to the archive ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum HandOver {
+    Archived,
+    Superseded,
+    Retried,
+    Dead,
+}
+
+impl Label for HandOver {
+    const SET: LabelSet =
+        LabelSet { name: "outcome", values: &["archived", "superseded", "retried", "dead"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Archived => "archived",
+            Self::Superseded => "superseded",
+            Self::Retried => "retried",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+pub(crate) const HAND_OVERS: Counter<HandOver> = Counter::labelled(
+    "infra_persistence_hand_overs_total",
+    "Hand-overs of entities to the archive, by how they ended.",
+);
+pub(crate) const WAITING: Gauge =
+    Gauge::new("infra_persistence_hand_overs_waiting", "", "Entities that wait for the archive.");
+pub(crate) const ARCHIVED_BYTES: Counter = Counter::new(
+    "infra_persistence_archived_bytes_total",
+    "Bytes of archived objects, as they were stored.",
+);
+
 /// The metrics of this crate.
 pub const METRICS: &[Declaration] = &[
     COMMITS.declaration(),
@@ -50,4 +112,9 @@ pub const METRICS: &[Declaration] = &[
     POISONED.declaration(),
     HITS.declaration(),
     MISSES.declaration(),
+    EVICTED.declaration(),
+    REFUSED.declaration(),
+    HAND_OVERS.declaration(),
+    WAITING.declaration(),
+    ARCHIVED_BYTES.declaration(),
 ];

@@ -442,3 +442,87 @@ fn snapshots_are_found_newest_first_apart_and_pruned() {
         assert_eq!(versions("game-10").await, [5]);
     });
 }
+
+#[test]
+fn a_backup_holds_one_instant_while_writes_go_on_and_a_restored_store_goes_on_from_there() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let options = |name: &str| Options::new(folder.path().join(name)).history(3);
+        let (store, _) = embedded(options("first")).await.unwrap();
+        let store = Arc::new(store);
+        // Each commit writes the same number to two collections: a backup never shows two.
+        let write = |number: u64| {
+            let body = number.to_string();
+            let term = || Term::unique(index(), "the one");
+            Batch::new()
+                .write(put("c", "a", Expected::Any, &body, vec![term()]))
+                .write(put("other", "a", Expected::Any, &body, vec![]))
+                .durability(Durability::Applied)
+        };
+        store.commit(write(0)).await.unwrap();
+        let writing = Arc::clone(&store);
+        let writer = tokio::spawn(async move {
+            for number in 1..2_000 {
+                writing.commit(write(number)).await.unwrap();
+            }
+        });
+        let file = folder.path().join("backup");
+        for round in 0..5 {
+            assert!(6 <= store.backup(&file).await.unwrap(), "documents, versions, term, number");
+            let name = format!("restored-{round}");
+            infra_persistence::restore(&file, options(&name)).await.unwrap();
+            let again = infra_persistence::restore(&file, options(&name)).await.unwrap_err();
+            assert_eq!(again.kind(), &ErrorKind::Invalid, "a folder that is there is kept");
+            let (restored, report) = embedded(options(&name)).await.unwrap();
+            let one = restored.get(&collection("c"), b"a").await.unwrap().unwrap();
+            let other = restored.get(&collection("other"), b"a").await.unwrap().unwrap();
+            assert_eq!(one.payload, other.payload);
+            assert_eq!(one.version.get(), report.commits);
+            let kept = restored.history(&collection("c"), b"a", 9).await.unwrap();
+            assert_eq!(kept[0], one);
+            let found = restored.query(&collection("c"), Query::equal(index(), "the one", 9)).await;
+            assert_eq!(found.unwrap(), vec![one]);
+            restored.commit(write(5_000)).await.unwrap();
+        }
+        writer.await.unwrap();
+        // Each byte that is changed or missing is noticed, and nothing is made of the rest.
+        let bytes = std::fs::read(&file).unwrap();
+        for at in (0..bytes.len()).step_by(7) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            let cut = &bytes[..at];
+            for wrong in [&changed[..], cut] {
+                std::fs::write(&file, wrong).unwrap();
+                let said = infra_persistence::restore(&file, options("never")).await;
+                assert_eq!(said.unwrap_err().kind(), &ErrorKind::Corrupt, "byte {at}");
+                assert!(!folder.path().join("never").exists());
+            }
+        }
+    });
+}
+
+#[test]
+fn as_many_versions_are_kept_as_were_asked_for_and_each_is_the_one_that_was_written() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let open = async |versions| {
+            embedded(Options::new(folder.path()).history(versions)).await.unwrap().0
+        };
+        let store = open(5).await;
+        for body in 1..=9 {
+            let write = put("c", "a", Expected::Any, &body.to_string(), vec![]);
+            store.commit(Batch::new().write(write)).await.unwrap();
+        }
+        let versions = async |store: &Documents| {
+            let kept = store.history(&collection("c"), b"a", 99).await.unwrap();
+            kept.iter().map(|kept| describe(kept).2).collect::<Vec<_>>()
+        };
+        assert_eq!(versions(&store).await, ["9", "8", "7", "6", "5"]);
+        store.close().await;
+        drop(store);
+        // Fewer are asked for: the next put prunes.
+        let store = open(2).await;
+        store.commit(Batch::new().write(put("c", "a", Expected::Any, "10", vec![]))).await.unwrap();
+        assert_eq!(versions(&store).await, ["10", "9"]);
+    });
+}

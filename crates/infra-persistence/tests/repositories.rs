@@ -112,7 +112,17 @@ proptest! {
                 let room = room(id, code, status, &players, time % 7);
                 let is_taken =
                     model.values().any(|other| other.code == room.code && other.id != name);
+                let playing = model
+                    .values()
+                    .filter(|other| other.status == RoomStatus::Playing && other.id != name)
+                    .count();
                 let said = rooms.save(room.clone(), Expected::Any).await;
+                if room.status == RoomStatus::Playing && IN_MEMORY <= playing {
+                    // Memory is full of rooms that are played in, and none of them may leave.
+                    assert_eq!(*said.unwrap_err().kind(), ErrorKind::Overloaded);
+                    check_rooms(&rooms, &model).await;
+                    continue;
+                }
                 let is_refused = said
                     .is_err_and(|error| matches!(error.kind(), ErrorKind::Conflict { .. }));
                 assert_eq!(is_refused, is_taken, "a code belongs to one room");

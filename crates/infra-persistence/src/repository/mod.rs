@@ -1,13 +1,17 @@
 //! Repositories: typed documents, memory first, over any document store.
 
 mod entity;
-mod recent;
+mod limits;
+mod pending;
+mod residents;
 mod rooms;
 mod statistics;
 mod typed;
 
+pub(crate) use self::pending::{Part, commit};
 pub use self::{
-    entity::{Entity, Stored},
+    entity::{Entity, Standing, Stored},
+    limits::{Limits, Overflow, Usage},
     rooms::{RoomRecord, RoomStatus, Rooms},
     statistics::{GameResult, Order, PlayerResult, PlayerStatistics, RATED_GAMES, Statistics},
     typed::Repository,

@@ -13,7 +13,8 @@ use infra_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    entity::{Entity, Stored},
+    entity::{Entity, Standing, Stored},
+    limits::{Limits, Usage},
     typed::{Repository, all},
 };
 
@@ -65,6 +66,15 @@ impl Entity for RoomRecord {
         }
         Ok(terms)
     }
+
+    /// A room in which a game is played stays in memory.
+    fn standing(&self) -> Standing {
+        match self.status {
+            RoomStatus::Open => Standing::Idle,
+            RoomStatus::Playing => Standing::Active,
+            RoomStatus::Finished => Standing::Completed,
+        }
+    }
 }
 
 const CODE: &str = "code";
@@ -93,7 +103,7 @@ fn by_time(time: Timestamp) -> Bytes {
 /// # Ok::<(), infra_core::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug, Clone)]
-pub struct Rooms(Repository<RoomRecord>);
+pub struct Rooms(Repository<RoomRecord>, IndexName);
 
 impl Rooms {
     /// Creates the repository in the collection `rooms`; at most `in_memory` rooms are kept in
@@ -103,7 +113,16 @@ impl Rooms {
     ///
     /// Never: the collection's name is a good one.
     pub fn new(documents: Arc<dyn DocumentStore>, in_memory: usize) -> Result<Self> {
-        Ok(Self(Repository::new(documents, in_memory)?))
+        Self::with_limits(documents, Limits::entries(in_memory))
+    }
+
+    /// Creates the repository with limits of its memory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Rooms::new`].
+    pub fn with_limits(documents: Arc<dyn DocumentStore>, limits: Limits) -> Result<Self> {
+        Ok(Self(Repository::with_limits(documents, limits)?, IndexName::new(CODE)?))
     }
 
     /// Saves a room if what is stored is as expected.
@@ -146,8 +165,7 @@ impl Rooms {
     ///
     /// Dropping the future has no effect.
     pub async fn by_code(&self, code: &str) -> Result<Option<Stored<RoomRecord>>> {
-        let code = Bytes::copy_from_slice(code.as_bytes());
-        self.0.find_one(IndexName::new(CODE)?, code).await
+        self.0.find_unique(&self.1, code.as_bytes()).await
     }
 
     /// Returns up to `limit` rooms that a player is in, by their ids.
@@ -202,6 +220,22 @@ impl Rooms {
     /// Dropping the future has no effect.
     pub async fn count(&self) -> Result<u64> {
         self.0.count().await
+    }
+
+    /// Returns up to `limit` rooms in memory that are not over, the most recently used first, as
+    /// [`Repository::recent`] has it.
+    pub fn recent(&self, limit: usize) -> Vec<Stored<RoomRecord>> {
+        self.0.recent(limit)
+    }
+
+    /// Returns what is in memory and how it was used.
+    pub fn usage(&self) -> Usage {
+        self.0.usage()
+    }
+
+    /// Returns the repository below, for units of work.
+    pub const fn repository(&self) -> &Repository<RoomRecord> {
+        &self.0
     }
 
     /// Returns how many rooms are in memory.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use infra_core::{
     ErrorKind, Result,
     codec::Payload,
+    durability::Durability,
     id::{Collection, IndexName, Scope},
     lease::Fence,
     store::{Batch, Document, DocumentStore, Query, Receipt, Scan, Term, Write},
@@ -49,6 +50,8 @@ macro_rules! document_store_contract {
                 unique,
                 fenced,
                 zero_is_zero,
+                history,
+                reached,
             ],
             timed [],
             $make
@@ -322,5 +325,49 @@ pub async fn zero_is_zero(store: Store) -> Verdict {
     let scanned = store.scan(&rooms()?, Scan::prefix("", 0)).await?;
     let found = store.query(&rooms()?, Query::equal(code()?, "x", 0)).await?;
     ensure_eq!((scanned.len(), found.len()), (0, 0), "what a limit of zero gives");
+    Ok(())
+}
+
+/// Kept versions are found newest first with the present one, or honestly refused.
+pub async fn history(store: Store) -> Verdict {
+    for body in 1..=3 {
+        commit(&store, [put("a", Expected::Any, body, vec![])]).await?;
+    }
+    commit(&store, [put("ab", Expected::Any, 9, vec![])]).await?;
+    let kept = store.history(&rooms()?, b"a", 2).await;
+    if !store.features().has_history {
+        let kind = kept.map_err(|error| error.kind().clone());
+        ensure_eq!(kind, Err(ErrorKind::Unsupported), "history of an engine that keeps none");
+        return Ok(());
+    }
+    let bodies = |kept: Vec<Document>| -> Result<Vec<(u64, u64)>> {
+        kept.iter().map(|kept| Ok((kept.version.get(), kept.decode()?))).collect()
+    };
+    ensure_eq!(bodies(kept?)?, [(3, 3), (2, 2)], "the newest two versions");
+    ensure_eq!(store.history(&rooms()?, b"a", 0).await?, [], "none of the versions");
+    store.commit(Batch::new().delete(rooms()?, "a", Expected::Exists)).await?;
+    commit(&store, [put("a", Expected::Absent, 7, vec![])]).await?;
+    let kept = store.history(&rooms()?, b"a", 9).await?;
+    ensure_eq!(bodies(kept)?, [(1, 7)], "the versions of a key that was deleted between");
+    Ok(())
+}
+
+/// A weaker commit can be brought to a higher durability; a number never given is refused.
+pub async fn reached(store: Store) -> Verdict {
+    for durability in [Durability::Applied, Durability::Buffered, Durability::Durable] {
+        if store.features().durability < durability {
+            let said = store.commit(Batch::new().durability(durability)).await;
+            let kind = said.map_err(|error| error.kind().clone());
+            ensure_eq!(kind, Err(ErrorKind::Unsupported), "a durability that cannot be given");
+            continue;
+        }
+        let batch = Batch::new().durability(durability).write(put("a", Expected::Any, 1, vec![])?);
+        let receipt = store.commit(batch).await?;
+        ensure!(durability <= receipt.durability, "less than {durability:?}: {receipt:?}");
+        store.reach(receipt.commit, store.features().durability).await?;
+        let never = store.reach(receipt.commit.plus(1_000_000), Durability::Durable).await;
+        let kind = never.map_err(|error| error.kind().clone());
+        ensure_eq!(kind, Err(ErrorKind::Invalid), "a commit that was never given");
+    }
     Ok(())
 }

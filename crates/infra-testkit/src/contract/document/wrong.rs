@@ -40,11 +40,15 @@ pub enum Bug {
     Unfenced,
     /// A limit of zero gives one.
     ZeroIsOne,
+    /// Kept versions come oldest first.
+    OldestFirst,
+    /// Any number of a commit counts as reached.
+    AlwaysReached,
 }
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::OneByOne, "all_or_nothing"),
         (Self::Unconditional, "compare_and_set"),
         (Self::Unconditional, "one_winner"),
@@ -57,6 +61,8 @@ impl Bug {
         (Self::NotUnique, "unique"),
         (Self::Unfenced, "fenced"),
         (Self::ZeroIsOne, "zero_is_zero"),
+        (Self::OldestFirst, "history"),
+        (Self::AlwaysReached, "reached"),
     ];
 }
 
@@ -163,6 +169,9 @@ impl DocumentStore for Wrong {
     }
 
     async fn reach(&self, commit: Position, durability: Durability) -> Result<()> {
+        if self.bug == Bug::AlwaysReached {
+            return Ok(());
+        }
         self.right.reach(commit, durability).await
     }
 
@@ -196,6 +205,10 @@ impl DocumentStore for Wrong {
         key: &[u8],
         limit: usize,
     ) -> Result<Vec<Document>> {
-        self.right.history(collection, key, limit).await
+        let mut kept = self.right.history(collection, key, limit).await?;
+        if self.bug == Bug::OldestFirst {
+            kept.reverse();
+        }
+        Ok(kept)
     }
 }

@@ -1,0 +1,9 @@
+//! Documents and leases in PostgreSQL.
+
+mod commit;
+mod documents;
+mod error;
+mod leases;
+mod options;
+
+pub use self::{documents::PostgresDocuments, leases::PostgresLeases, options::PostgresOptions};

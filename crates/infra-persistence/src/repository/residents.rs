@@ -1,0 +1,481 @@
+//! The entities that are in memory: found without a global lock, within limits, and coherent with
+//! the store.
+//!
+//! A key is in one of 64 shards. A reader takes its shard's lock for reading and notes the use by a
+//! number. Who needs room takes the order's lock, and under it the shards' (never the other way
+//! round): a heap names the next to leave, lazily. A use does not touch the heap; what comes to its
+//! top and was used since is put back under its new number. So exactly the longest unused one leaves.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use infra_core::{
+    Clock as _, Error, ErrorKind, Result,
+    clock::{Instant, Timestamp},
+    id::IndexName,
+    store::Term,
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, OnceCell};
+
+use super::{
+    entity::{Standing, Stored},
+    limits::{Limits, Overflow, Usage},
+};
+use crate::telemetry::{EVICTED, HITS, REFUSED};
+
+const SHARDS: usize = 64;
+
+/// How many hits a shard counts before it tells the metrics.
+const HITS_TOLD: u64 = 64;
+
+/// The most keys of a shard that are remembered as absent.
+const ABSENT: usize = 1_024;
+
+/// What is known of an entity beside itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) standing: Standing,
+    /// The unique ones.
+    pub(crate) terms: Vec<Term>,
+    pub(crate) bytes: usize,
+}
+
+#[derive(Debug)]
+struct Resident<E> {
+    stored: Stored<E>,
+    facts: Facts,
+    /// The number of its last use.
+    used: AtomicU64,
+    /// The time of its last use, in milliseconds.
+    touched: AtomicU64,
+}
+
+/// A load that several may wait for.
+pub(crate) type Load<E> = Arc<OnceCell<Option<Stored<E>>>>;
+
+#[derive(Debug)]
+struct Shard<E> {
+    entities: HashMap<Bytes, Resident<E>>,
+    /// How many writes are on their way to each key, and how many there were since it had none.
+    writing: HashMap<Bytes, (u32, u32)>,
+    loading: HashMap<Bytes, Load<E>>,
+    /// Until when a key is known to be absent.
+    absent: HashMap<Bytes, Instant>,
+    /// How many writes have ended.
+    changes: u64,
+    hits: AtomicU64,
+}
+
+impl<E> Default for Shard<E> {
+    fn default() -> Self {
+        Self {
+            entities: HashMap::new(),
+            writing: HashMap::new(),
+            loading: HashMap::new(),
+            absent: HashMap::new(),
+            changes: 0,
+            hits: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What takes room, and who leaves next.
+#[derive(Debug, Default)]
+struct Order {
+    entries: usize,
+    bytes: usize,
+    /// Active ones are in no heap: they do not leave.
+    leaving: BinaryHeap<Reverse<(Standing, u64, Bytes)>>,
+    evicted: u64,
+    refused: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) known_absent: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) loads: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Residents<E> {
+    limits: Limits,
+    hasher: RandomState,
+    shards: Vec<RwLock<Shard<E>>>,
+    /// Which key has a unique value, by index; of entities in memory.
+    names: RwLock<HashMap<IndexName, Arc<Names>>>,
+    uses: AtomicU64,
+    order: Mutex<Order>,
+    room: Notify,
+    pub(crate) tally: Tally,
+}
+
+#[derive(Debug, Default)]
+struct Names(Vec<RwLock<HashMap<Bytes, Bytes>>>);
+
+/// What a reader finds.
+pub(crate) enum Found<E> {
+    Here(Stored<E>),
+    Absent,
+    /// It has to be loaded, by who comes first.
+    Unknown(Load<E>),
+}
+
+/// Room that was taken for an entity.
+#[derive(Debug)]
+pub(crate) struct Room {
+    entries: usize,
+    bytes: usize,
+}
+
+impl<E> Residents<E> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        let (hasher, uses) = (RandomState::new(), AtomicU64::new(1));
+        let (order, room) = (Mutex::default(), Notify::new());
+        let (names, tally) = (RwLock::default(), Tally::default());
+        Self { limits, hasher, shards, names, uses, order, room, tally }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
+    fn of<'a, T>(&self, shards: &'a [RwLock<T>], key: &[u8]) -> &'a RwLock<T> {
+        let hash = self.hasher.hash_one(key);
+        &shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    fn shard(&self, key: &[u8]) -> &RwLock<Shard<E>> {
+        self.of(&self.shards, key)
+    }
+
+    /// Returns an entity that is in memory, which counts as a use.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Stored<E>> {
+        let shard = self.shard(key).read();
+        let resident = shard.entities.get(key)?;
+        // Numbers and times of uses guard nothing; the newest of two may be lost.
+        resident.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        resident.touched.store(self.limits.clock.wall().as_millis(), Ordering::Relaxed);
+        let hits = shard.hits.fetch_add(1, Ordering::Relaxed) + 1;
+        if hits.is_multiple_of(HITS_TOLD) {
+            HITS.add(HITS_TOLD);
+        }
+        Some(resident.stored.clone())
+    }
+
+    /// Returns an entity that is in memory without a use, and when it was used last.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<(Stored<E>, Timestamp)> {
+        let shard = self.shard(key).read();
+        let resident = shard.entities.get(key)?;
+        let touched = Timestamp::from_millis(resident.touched.load(Ordering::Relaxed));
+        Some((resident.stored.clone(), touched))
+    }
+
+    /// Returns the key that has a unique value, if an entity in memory has it.
+    pub(crate) fn key_of(&self, index: &str, value: &[u8]) -> Option<Bytes> {
+        let names = Arc::clone(self.names.read().get(index)?);
+        let values = self.of(&names.0, value).read();
+        values.get(value).cloned()
+    }
+
+    /// Returns an entity, or the load to wait for.
+    pub(crate) fn find(&self, key: &Bytes) -> Found<E> {
+        if let Some(stored) = self.get(key) {
+            return Found::Here(stored);
+        }
+        let now = self.limits.clock.now();
+        let mut shard = self.shard(key).write();
+        if let Some(resident) = shard.entities.get(key) {
+            return Found::Here(resident.stored.clone());
+        }
+        if shard.absent.get(key).is_some_and(|until| now < *until) {
+            self.tally.known_absent.fetch_add(1, Ordering::Relaxed);
+            return Found::Absent;
+        }
+        self.tally.misses.fetch_add(1, Ordering::Relaxed);
+        Found::Unknown(Arc::clone(shard.loading.entry(key.clone()).or_default()))
+    }
+
+    /// Forgets a load that nobody else waits for, or that has come.
+    pub(crate) fn loaded(&self, key: &Bytes, load: &Load<E>) {
+        let mut shard = self.shard(key).write();
+        let is_it = shard.loading.get(key).is_some_and(|own| Arc::ptr_eq(own, load));
+        if is_it && (load.initialized() || Arc::strong_count(load) <= 2) {
+            shard.loading.remove(key);
+        }
+    }
+
+    /// Returns how many writes of the key's shard have ended.
+    pub(crate) fn changes(&self, key: &Bytes) -> u64 {
+        self.shard(key).read().changes
+    }
+
+    /// Keeps what was read when `changes` writes had ended, unless it may be older than what is
+    /// stored now, or there is no room.
+    pub(crate) fn keep(&self, key: &Bytes, read: Option<(Stored<E>, Facts)>, changes: u64) {
+        let Some((stored, facts)) = read else {
+            let until = self.limits.clock.now() + self.limits.absence;
+            let mut shard = self.shard(key).write();
+            if changes == shard.changes && !shard.writing.contains_key(key) {
+                if ABSENT <= shard.absent.len() {
+                    shard.absent.clear();
+                }
+                shard.absent.insert(key.clone(), until);
+            }
+            return;
+        };
+        let Some(room) = self.take(1, facts.bytes) else { return };
+        let mut shard = self.shard(key).write();
+        let is_newest = changes == shard.changes && !shard.writing.contains_key(key);
+        if !is_newest || shard.entities.contains_key(key) {
+            drop(shard);
+            self.give(&room);
+            return;
+        }
+        self.insert(&mut shard, key, (stored, facts));
+        drop(shard);
+        self.queue(key);
+    }
+
+    /// Puts an entity into its shard; the room for it is taken already.
+    fn insert(&self, shard: &mut Shard<E>, key: &Bytes, (stored, facts): (Stored<E>, Facts)) {
+        for term in &facts.terms {
+            let names = self.names_of(&term.index);
+            self.of(&names.0, &term.value).write().insert(term.value.clone(), key.clone());
+        }
+        let used = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
+        let touched = AtomicU64::new(self.limits.clock.wall().as_millis());
+        shard.absent.remove(key);
+        shard.entities.insert(key.clone(), Resident { stored, facts, used, touched });
+    }
+
+    fn names_of(&self, index: &IndexName) -> Arc<Names> {
+        if let Some(names) = self.names.read().get(index) {
+            return Arc::clone(names);
+        }
+        let fresh = || Arc::new(Names((0..SHARDS).map(|_| RwLock::default()).collect()));
+        Arc::clone(self.names.write().entry(index.clone()).or_insert_with(fresh))
+    }
+
+    /// Takes an entity out of its shard and returns the room that it had.
+    fn remove(&self, shard: &mut Shard<E>, key: &Bytes) -> Option<Room> {
+        let resident = shard.entities.remove(key)?;
+        for term in &resident.facts.terms {
+            let names = self.names_of(&term.index);
+            let mut names = self.of(&names.0, &term.value).write();
+            if names.get(&term.value) == Some(key) {
+                names.remove(&term.value);
+            }
+        }
+        Some(Room { entries: 1, bytes: resident.facts.bytes })
+    }
+
+    /// Names an entity as one that may leave, unless it is active.
+    fn queue(&self, key: &Bytes) {
+        let mut order = self.order.lock();
+        let shard = self.shard(key).read();
+        let Some(resident) = shard.entities.get(key) else { return };
+        if resident.facts.standing == Standing::Active {
+            return;
+        }
+        let used = resident.used.load(Ordering::Relaxed);
+        order.leaving.push(Reverse((resident.facts.standing, used, key.clone())));
+        drop(shard);
+        // Names of what has left or changed are swept out before they are the larger part.
+        if 2 * order.entries + 64 < order.leaving.len() {
+            order.leaving = self.evictable().collect();
+        }
+        self.room.notify_waiters();
+    }
+
+    fn evictable(&self) -> impl Iterator<Item = Reverse<(Standing, u64, Bytes)>> {
+        self.shards.iter().flat_map(|shard| {
+            let shard = shard.read();
+            let leave = |(key, resident): (&Bytes, &Resident<E>)| {
+                let standing = resident.facts.standing;
+                let used = resident.used.load(Ordering::Relaxed);
+                let may_leave = standing != Standing::Active;
+                may_leave.then(|| Reverse((standing, used, key.clone())))
+            };
+            shard.entities.iter().filter_map(leave).collect::<Vec<_>>()
+        })
+    }
+
+    /// Takes room, by letting others leave; `None` if even so there is none.
+    pub(crate) fn take(&self, entries: usize, bytes: usize) -> Option<Room> {
+        let mut order = self.order.lock();
+        let fits = |order: &Order| {
+            order.entries.saturating_add(entries) <= self.limits.entries
+                && order.bytes.saturating_add(bytes) <= self.limits.bytes
+        };
+        if self.limits.entries < entries || self.limits.bytes < bytes {
+            return None;
+        }
+        while !fits(&order) {
+            let Reverse((standing, used, key)) = order.leaving.pop()?;
+            let mut shard = self.shard(&key).write();
+            let Some(resident) = shard.entities.get(&key) else { continue };
+            let (now_standing, now_used) =
+                (resident.facts.standing, resident.used.load(Ordering::Relaxed));
+            if now_standing == Standing::Active {
+                continue;
+            }
+            if (standing, used) != (now_standing, now_used) {
+                drop(shard);
+                order.leaving.push(Reverse((now_standing, now_used, key)));
+                continue;
+            }
+            if let Some(room) = self.remove(&mut shard, &key) {
+                order.entries -= room.entries;
+                order.bytes -= room.bytes;
+                order.evicted += 1;
+                EVICTED.add(1);
+            }
+        }
+        order.entries += entries;
+        order.bytes += bytes;
+        Some(Room { entries, bytes })
+    }
+
+    /// Gives room back.
+    pub(crate) fn give(&self, room: &Room) {
+        let mut order = self.order.lock();
+        order.entries -= room.entries;
+        order.bytes -= room.bytes;
+        drop(order);
+        self.room.notify_waiters();
+    }
+
+    /// Takes room for an active entity, or says that there is none, as the policy has it.
+    pub(crate) async fn admit(&self, key: &Bytes, bytes: usize) -> Result<Room> {
+        let has = || self.shard(key).read().entities.get(key).map(|own| own.facts.bytes);
+        let wanted = || match has() {
+            // What is there already needs room for its growth alone.
+            Some(own) => (0, bytes.saturating_sub(own)),
+            None => (1, bytes),
+        };
+        let take = || {
+            let (entries, bytes) = wanted();
+            self.take(entries, bytes)
+        };
+        let wait = match self.limits.overflow {
+            Overflow::Refuse => Duration::ZERO,
+            Overflow::Wait(wait) => wait,
+        };
+        let waiting = async {
+            loop {
+                let given = self.room.notified();
+                if let Some(room) = take() {
+                    return room;
+                }
+                given.await;
+            }
+        };
+        if let Some(room) = take() {
+            return Ok(room);
+        }
+        if !wait.is_zero()
+            && let Ok(room) = tokio::time::timeout(wait, waiting).await
+        {
+            return Ok(room);
+        }
+        self.order.lock().refused += 1;
+        REFUSED.add(1);
+        let usage = self.usage();
+        let (entries, limit, active) = (usage.entries, self.limits.entries, usage.active);
+        tracing::warn!(entries, limit, active, "memory is full of active entities");
+        let detail = format!("{entries} entities of at most {limit} in memory, {active} active");
+        Err(Error::new(ErrorKind::Overloaded, "save entity").detail(detail))
+    }
+
+    /// Notes that keys are written: what is in memory stays until that has ended.
+    pub(crate) fn begin(&self, keys: &[Bytes]) {
+        for key in keys {
+            let mut shard = self.shard(key).write();
+            let (now, all) = shard.writing.entry(key.clone()).or_default();
+            (*now, *all) = (*now + 1, *all + 1);
+            shard.loading.remove(key);
+        }
+    }
+
+    /// Notes that a write of a key has ended, and what memory is to have of it: an entity if the
+    /// write was alone, else nothing, for another one may have come later and ended sooner.
+    pub(crate) fn end(&self, key: &Bytes, written: Option<(Stored<E>, Facts)>, room: Option<Room>) {
+        let mut shard = self.shard(key).write();
+        shard.changes += 1;
+        shard.loading.remove(key);
+        shard.absent.remove(key);
+        let mut was_alone = true;
+        if let Some((now, all)) = shard.writing.get_mut(key) {
+            *now -= 1;
+            was_alone = *all == 1;
+            if *now == 0 {
+                shard.writing.remove(key);
+            }
+        }
+        let mut free = Vec::from_iter(self.remove(&mut shard, key));
+        free.extend(room);
+        let (entries, bytes) = free
+            .iter()
+            .fold((0, 0), |(entries, bytes), room| (entries + room.entries, bytes + room.bytes));
+        let written = written.filter(|_| was_alone);
+        let fits = written.as_ref().is_some_and(|(_, facts)| 1 <= entries && facts.bytes <= bytes);
+        match written {
+            Some((stored, facts)) if fits => {
+                let left = Room { entries: entries - 1, bytes: bytes - facts.bytes };
+                self.insert(&mut shard, key, (stored, facts));
+                drop(shard);
+                self.give(&left);
+                self.queue(key);
+            }
+            written => {
+                let changes = shard.changes;
+                drop(shard);
+                self.give(&Room { entries, bytes });
+                if written.is_some() {
+                    self.keep(key, written, changes);
+                }
+            }
+        }
+    }
+
+    /// Returns what is in memory and not over, the most recently used first.
+    pub(crate) fn recent(&self, limit: usize) -> Vec<Stored<E>> {
+        let mut all: Vec<(u64, Stored<E>)> = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let live = shard.entities.values();
+            let live = live.filter(|own| own.facts.standing != Standing::Completed);
+            all.extend(live.map(|own| (own.used.load(Ordering::Relaxed), own.stored.clone())));
+        }
+        all.sort_by_key(|(used, _)| Reverse(*used));
+        all.into_iter().take(limit).map(|(_, stored)| stored).collect()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        {
+            let order = self.order.lock();
+            (usage.entries, usage.bytes) = (order.entries, order.bytes);
+            (usage.evicted, usage.refused) = (order.evicted, order.refused);
+        }
+        for shard in &self.shards {
+            let shard = shard.read();
+            usage.hits += shard.hits.load(Ordering::Relaxed);
+            let active = shard.entities.values();
+            usage.active += active.filter(|own| own.facts.standing == Standing::Active).count();
+        }
+        usage.known_absent = self.tally.known_absent.load(Ordering::Relaxed);
+        usage.misses = self.tally.misses.load(Ordering::Relaxed);
+        usage.loads = self.tally.loads.load(Ordering::Relaxed);
+        usage
+    }
+}
