@@ -65,6 +65,21 @@ pub enum Priority {
     Critical,
 }
 
+impl Priority {
+    /// All priorities, the lowest first.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Critical];
+
+    /// Returns the stable name, for the wire and for labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// The extra attempts that a call may cause below it, shared by retries and hedges of all layers.
 ///
 /// Clones share one count, so a retry around a retry cannot multiply.
@@ -104,6 +119,27 @@ impl CallBudget {
             .extra
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         taken.is_ok()
+    }
+
+    /// Moves up to `share` attempts into a budget of its own, for another process to spend.
+    ///
+    /// What it does not spend comes back by [`Self::give_back`], so that all processes together
+    /// spend no more than the first one allowed.
+    #[must_use]
+    pub fn lend(&self, share: u32) -> Self {
+        let left = self
+            .extra
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                Some(left.saturating_sub(share))
+            })
+            .unwrap_or_default();
+        Self::new(left.min(share)).priority(self.priority)
+    }
+
+    /// Returns attempts that were lent and not spent.
+    pub fn give_back(&self, unspent: u32) {
+        let add = |left: u32| Some(left.saturating_add(unspent));
+        let _always = self.extra.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Returns the extra attempts left.
@@ -154,8 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lent_is_gone_until_it_comes_back() {
+        let budget = CallBudget::new(5).priority(Priority::High);
+        let lent = budget.lend(3);
+        assert_eq!((lent.left(), budget.left(), lent.priority_of()), (3, 2, Priority::High));
+        assert!(lent.take());
+        budget.give_back(lent.left());
+        assert_eq!(budget.left(), 4);
+        assert_eq!((budget.lend(9).left(), budget.left()), (4, 0), "no more than there is");
+    }
+
+    #[test]
     fn priorities_are_ordered() {
         assert!(Priority::Low < Priority::Normal && Priority::High < Priority::Critical);
+        assert_eq!(Priority::ALL.map(Priority::name), ["low", "normal", "high", "critical"]);
+        assert!(Priority::ALL.is_sorted());
         assert_eq!(CallBudget::default().priority(Priority::High).priority_of(), Priority::High);
     }
 }
