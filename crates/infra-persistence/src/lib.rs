@@ -38,6 +38,7 @@ mod postgres;
 mod repository;
 mod select;
 mod snapshots;
+pub mod state;
 mod telemetry;
 mod unit;
 mod value;

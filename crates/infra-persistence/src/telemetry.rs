@@ -5,6 +5,8 @@ use infra_core::{
     metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet},
 };
 
+use crate::state::telemetry as machine;
+
 /// How a commit ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Outcome {
@@ -117,4 +119,15 @@ pub const METRICS: &[Declaration] = &[
     HAND_OVERS.declaration(),
     WAITING.declaration(),
     ARCHIVED_BYTES.declaration(),
+    machine::COMMANDS.declaration(),
+    machine::SAVE.declaration(),
+    machine::SNAPSHOTS.declaration(),
+    machine::SNAPSHOTS_FAILED.declaration(),
+    machine::SNAPSHOT_BYTES.declaration(),
+    machine::RECOVERIES.declaration(),
+    machine::RECOVERY.declaration(),
+    machine::REPLAYED.declaration(),
+    machine::RESIDENT_HITS.declaration(),
+    machine::RESIDENT_MISSES.declaration(),
+    machine::FINDINGS.declaration(),
 ];
