@@ -5,9 +5,10 @@
 //! context of the task that spawned it if it is spawned through `Context::carry`.
 
 use crate::{
+    baggage::Baggage,
     budget::{CallBudget, Deadline},
     id::CorrelationId,
-    trace::TraceContext,
+    trace::{TraceContext, TraceState},
 };
 
 /// The context of a piece of work. Everything in it is optional; the default is empty.
@@ -28,6 +29,8 @@ pub struct Context {
     budget: Option<CallBudget>,
     correlation: Option<CorrelationId>,
     trace: Option<TraceContext>,
+    state: TraceState,
+    baggage: Baggage,
 }
 
 #[cfg(feature = "tokio")]
@@ -64,6 +67,20 @@ impl Context {
         self
     }
 
+    /// Sets what other systems keep in the trace's `tracestate`.
+    #[must_use]
+    pub fn trace_state(mut self, state: TraceState) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// Sets the baggage.
+    #[must_use]
+    pub fn baggage(mut self, baggage: Baggage) -> Self {
+        self.baggage = baggage;
+        self
+    }
+
     /// Returns the deadline.
     pub const fn deadline_of(&self) -> Option<Deadline> {
         self.deadline
@@ -83,6 +100,16 @@ impl Context {
     pub const fn trace_context(&self) -> Option<TraceContext> {
         self.trace
     }
+
+    /// Returns what other systems keep in the trace's `tracestate`.
+    pub const fn trace_state_of(&self) -> &TraceState {
+        &self.state
+    }
+
+    /// Returns the baggage.
+    pub const fn baggage_of(&self) -> &Baggage {
+        &self.baggage
+    }
 }
 
 #[cfg(feature = "tokio")]
@@ -92,6 +119,11 @@ impl Context {
         CURRENT.try_with(Self::clone).unwrap_or_default()
     }
 
+    /// Returns the trace of the running task; cheaper than [`Context::current`].
+    pub fn current_trace() -> Option<TraceContext> {
+        CURRENT.try_with(|context| context.trace).unwrap_or_default()
+    }
+
     /// Runs `future` with this context as the current one.
     ///
     /// # Cancel safety
@@ -99,6 +131,11 @@ impl Context {
     /// Dropping the future drops `future`, nothing else.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await
+    }
+
+    /// Runs `work` with this context as the current one.
+    pub fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
     }
 
     /// Wraps `future` so that it keeps the current context wherever it is spawned.

@@ -24,6 +24,7 @@
 
 pub mod archive;
 pub mod backoff;
+pub mod baggage;
 pub mod budget;
 pub mod cache;
 pub mod clock;

@@ -1,6 +1,6 @@
 //! The W3C trace context that crosses sockets, queues and stored events.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,77 @@ impl From<TraceContext> for String {
     }
 }
 
+/// The members that a `tracestate` may have.
+const STATE_MEMBERS: usize = 32;
+
+/// The bytes of a `tracestate` that are passed on.
+const STATE_BYTES: usize = 512;
+
+/// A `tracestate`: what other systems attached to a trace. It is passed on as it came.
+///
+/// ```
+/// use infra_core::trace::TraceState;
+///
+/// let state: TraceState = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE".parse()?;
+/// assert_eq!(state.as_str(), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+/// assert!("no member".parse::<TraceState>().is_err());
+/// # Ok::<(), infra_core::error::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TraceState(Option<Arc<str>>);
+
+impl TraceState {
+    /// Returns the text; empty if there is none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl FromStr for TraceState {
+    type Err = Error;
+
+    /// Reads the header: members `key=value` divided by commas, no key twice.
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = |why: &'static str| Error::invalid("parse tracestate", why);
+        if STATE_BYTES < text.len() {
+            return Err(refuse("longer than 512 bytes"));
+        }
+        let members: Vec<&str> =
+            text.split(',').map(str::trim).filter(|member| !member.is_empty()).collect();
+        if STATE_MEMBERS < members.len() {
+            return Err(refuse("more than 32 members"));
+        }
+        let mut keys = Vec::new();
+        for member in &members {
+            let (key, value) = member.split_once('=').ok_or_else(|| refuse("no member"))?;
+            if !is_state_key(key) || !is_state_value(value) || keys.contains(&key) {
+                return Err(refuse("a member is malformed or there twice"));
+            }
+            keys.push(key);
+        }
+        Ok(Self((!members.is_empty()).then(|| Arc::from(members.join(",")))))
+    }
+}
+
+fn is_state_key(key: &str) -> bool {
+    let is_char = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/');
+    let is_part = |part: &str, longest: usize, may_begin_with_digit: bool| {
+        let begins = part.bytes().next().is_some_and(|byte| {
+            byte.is_ascii_lowercase() || (may_begin_with_digit && byte.is_ascii_digit())
+        });
+        begins && part.len() <= longest && part.bytes().all(is_char)
+    };
+    match key.split_once('@') {
+        Some((tenant, system)) => is_part(tenant, 241, true) && is_part(system, 14, false),
+        None => is_part(key, 256, false),
+    }
+}
+
+fn is_state_value(value: &str) -> bool {
+    let is_char = |byte: u8| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
+    !value.is_empty() && value.len() <= 256 && value.bytes().all(is_char)
+}
+
 fn is_lower_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -183,7 +254,31 @@ mod tests {
         assert!(child.is_sampled());
     }
 
+    #[test]
+    fn a_state_holds_well_formed_members_only() {
+        let good = ["", "a=1", " a=1 , b=2", "fw529a3039@dt=FfAz", "a-_*/=x y", "a=1,,b=2"];
+        let bad = ["a", "A=1", "1a=1", "a=1,a=2", "a=", "a=b=c", "a=\u{7}", "t@=1", "@s=1"];
+        for text in good {
+            assert!(text.parse::<TraceState>().is_ok(), "{text}");
+        }
+        for text in bad {
+            assert!(text.parse::<TraceState>().is_err(), "{text}");
+        }
+        let many = (0..33).map(|n| format!("k{n}=1")).collect::<Vec<_>>().join(",");
+        assert!(many.parse::<TraceState>().is_err());
+        assert!(format!("a={}", "x".repeat(600)).parse::<TraceState>().is_err());
+        assert_eq!(" a=1 ,, b=2".parse::<TraceState>().unwrap().as_str(), "a=1,b=2");
+        assert_eq!(TraceState::default().as_str(), "");
+    }
+
     proptest! {
+        #[test]
+        fn any_state_is_parsed_or_refused_without_a_panic(text in ".{0,80}") {
+            if let Ok(state) = text.parse::<TraceState>() {
+                prop_assert_eq!(state.as_str().parse::<TraceState>().unwrap(), state);
+            }
+        }
+
         #[test]
         fn any_text_is_parsed_or_refused_without_a_panic(text in ".{0,80}") {
             if let Ok(context) = text.parse::<TraceContext>() {
