@@ -10,6 +10,10 @@ use game_server::{
     simulate::simulate,
 };
 use infra_core::SystemClock;
+use infra_observability::log;
+
+/// How long the end waits for the last lines of the log to be written.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -38,7 +42,8 @@ fn run_simulation(games: u32, seed: u64) -> Result<(), Box<dyn Error>> {
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        infra_observability::log::start(&settings.log, SystemClock::shared())?;
+        let (clock, sink) = (SystemClock::shared(), std::io::stderr());
+        let log = log::start(&settings.log, log::Format::Json, clock, sink, None)?;
         let exporter = exporter();
         exporter.install()?;
         let server = Server::start(settings, exporter).await?;
@@ -49,6 +54,7 @@ fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         }
         asked_to_stop().await?;
         server.stop().await;
+        log.writer.flush(LAST_LINES);
         Ok(())
     })
 }

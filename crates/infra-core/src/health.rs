@@ -55,6 +55,20 @@ pub struct CheckReport {
     pub age: Duration,
     /// How long the check took.
     pub duration: Duration,
+    /// How many failures there were in a row, now.
+    pub failures: u32,
+    /// The last changes of its status, newest first.
+    pub changes: Vec<Change>,
+}
+
+/// A change of a check's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What it changed to.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// What is known of everything.
@@ -90,6 +104,8 @@ impl HealthReport {
 ///     finding: Finding::degraded("4 % free"),
 ///     age: Default::default(),
 ///     duration: Default::default(),
+///     failures: 0,
+///     changes: Vec::new(),
 /// };
 /// assert_eq!(HealthReport::of(vec![disk]).status, Status::Degraded);
 /// ```
@@ -117,6 +133,8 @@ mod tests {
             finding,
             age: Duration::ZERO,
             duration: Duration::ZERO,
+            failures: 0,
+            changes: Vec::new(),
         };
         let checks = [Finding::up(), Finding::degraded("4 % free"), Finding::down("gone")];
         let reports = (0..=3).map(|count| {

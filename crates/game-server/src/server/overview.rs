@@ -144,7 +144,9 @@ impl Observatory {
 }
 
 fn count(samples: &[Sample], metric: &str, series: Option<&str>) -> u64 {
-    let is_it = |sample: &&Sample| sample.metric.name == metric && sample.series == series;
+    let is_it = |sample: &&Sample| {
+        sample.metric.name == metric && series.is_none_or(|value| sample.series.has(value))
+    };
     samples.iter().filter(is_it).map(value).sum()
 }
 

@@ -2,11 +2,23 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use infra_core::{context::Context, trace::TraceContext};
 use metrics::HistogramFn;
+use parking_lot::Mutex;
+
+/// A value of a histogram and the trace in which it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar {
+    /// The value.
+    pub value: f64,
+    /// The trace and span.
+    pub trace: TraceContext,
+}
 
 /// Counts values below each upper bound, and keeps their sum.
 ///
-/// Its memory is fixed, however many values it takes and whether or not anybody reads it.
+/// Its memory is fixed, however many values it takes and whether or not anybody reads it. Each
+/// bucket keeps the last value that was recorded within a sampled trace, as its exemplar.
 #[derive(Debug)]
 pub struct Buckets {
     bounds: &'static [f64],
@@ -14,13 +26,15 @@ pub struct Buckets {
     counts: Vec<AtomicU64>,
     /// The bits of a double.
     sum: AtomicU64,
+    exemplars: Vec<Mutex<Option<Exemplar>>>,
 }
 
 impl Buckets {
     /// Creates an empty histogram; `bounds` must grow.
     pub fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, counts, sum: AtomicU64::new(0) }
+        let exemplars = (0..=bounds.len()).map(|_| Mutex::new(None)).collect();
+        Self { bounds, counts, sum: AtomicU64::new(0), exemplars }
     }
 
     /// Returns the upper bounds.
@@ -46,6 +60,21 @@ impl Buckets {
         f64::from_bits(self.sum.load(Ordering::Relaxed))
     }
 
+    /// Returns the exemplar of each bucket, in the order of the bounds.
+    pub fn exemplars(&self) -> Vec<Option<Exemplar>> {
+        self.exemplars.iter().map(|exemplar| *exemplar.lock()).collect()
+    }
+
+    fn keep(&self, bucket: usize, value: f64) {
+        let Some(trace) = Context::current_trace().filter(|trace| trace.is_sampled()) else {
+            return;
+        };
+        // Whoever finds it taken leaves it: any value of the bucket will do.
+        if let Some(mut exemplar) = self.exemplars.get(bucket).and_then(Mutex::try_lock) {
+            *exemplar = Some(Exemplar { value, trace });
+        }
+    }
+
     fn add(&self, value: f64, times: u64) {
         // NaN belongs nowhere, and one would make the sum useless for ever.
         if value.is_nan() {
@@ -57,6 +86,7 @@ impl Buckets {
         }
         #[expect(clippy::cast_precision_loss, reason = "a sum of doubles is rounded anyway")]
         let added = value * times as f64;
+        self.keep(bucket, value);
         let add = |bits| Some((f64::from_bits(bits) + added).to_bits());
         // It cannot fail: the closure always returns a value.
         let _previous = self.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -108,6 +138,19 @@ mod tests {
             wanted.push(values.len() as u64);
             prop_assert_eq!(buckets.cumulated(), wanted);
         }
+    }
+
+    #[test]
+    fn a_bucket_keeps_the_last_value_of_a_sampled_trace() {
+        let random = infra_core::random::Random::seeded(1);
+        let (sampled, other) =
+            (TraceContext::root(&random, true), TraceContext::root(&random, false));
+        let buckets = Buckets::new(BOUNDS);
+        Context::default().trace(sampled).sync_scope(|| buckets.record(1.5));
+        Context::default().trace(other).sync_scope(|| buckets.record(1.75));
+        buckets.record(0.5);
+        let kept = Some(Exemplar { value: 1.5, trace: sampled });
+        assert_eq!(buckets.exemplars(), [None, kept, None, None]);
     }
 
     #[test]

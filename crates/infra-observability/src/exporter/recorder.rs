@@ -1,133 +1,125 @@
 //! The recorder behind the `metrics` facade: every series belongs to a declared metric.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use infra_core::metric::{self, Declaration, Kind};
-use metrics::{
-    Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+use super::{
+    cell::Cell,
+    foreign::{Foreign, HISTOGRAM},
+    metric::{Found, Metric},
+    sample::Sample,
+    text::{Format, Page},
 };
-use parking_lot::RwLock;
-
-use super::{buckets::Buckets, text};
-
-/// The most series of one metric; it is above any closed label set that makes sense.
-pub const MAX_SERIES: usize = 256;
 
 const REFUSED: metric::Counter = metric::Counter::new(
     "infra_observability_refused_series_total",
-    "Series that were refused: of an undeclared metric, or with a label value outside its set.",
+    "Look-ups of a series that was refused: of an undeclared metric, or beyond a bound.",
 );
 
-/// The metrics of this crate.
-pub const METRICS: &[Declaration] = &[REFUSED.declaration()];
+const OVERFLOWN: metric::Counter = metric::Counter::new(
+    "infra_observability_overflown_series_total",
+    "Look-ups of a series with a label value outside its declared set.",
+);
 
-/// A series of a metric: a label value, or nothing for a metric without label.
-pub type Series = Option<&'static str>;
+/// The metrics of the exporter itself.
+pub const METRICS: &[Declaration] = &[REFUSED.declaration(), OVERFLOWN.declaration()];
 
-/// What a series holds now.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// A counter's count.
-    Count(u64),
-    /// A gauge's value.
-    Level(f64),
-    /// A histogram: values up to each bound and all of them, cumulated, and their sum.
-    Distribution {
-        /// The upper bounds.
-        bounds: &'static [f64],
-        /// One more than the bounds.
-        cumulated: Vec<u64>,
-        /// The sum of all values.
-        sum: f64,
-    },
+/// Reads figures at the time of a scrape, such as those of the process.
+pub trait Collector: Send + Sync + fmt::Debug {
+    /// Returns what it may read, so that its names are declared like all others.
+    fn declarations(&self) -> Vec<Declaration>;
+
+    /// Reads: it sets the gauges and counters of its declarations through the facade.
+    ///
+    /// It is called within the recorder, and may not block.
+    fn collect(&self);
 }
 
-/// One series and what it holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    /// The metric.
-    pub metric: Declaration,
-    /// Which of its series.
-    pub series: Series,
-    /// What it holds.
-    pub value: Value,
+/// Puts an [`Exporter`] together.
+#[derive(Debug, Default)]
+pub struct Builder {
+    declarations: Vec<Declaration>,
+    constants: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    collectors: Vec<Box<dyn Collector>>,
+    joins_foreign: bool,
 }
 
-#[derive(Clone)]
-enum Cell {
-    Count(Arc<AtomicU64>),
-    Level(Arc<AtomicU64>),
-    Distribution(Arc<Buckets>),
-}
-
-impl Cell {
-    fn of(kind: Kind) -> Option<Self> {
-        match kind {
-            Kind::Counter => Some(Self::Count(Arc::default())),
-            Kind::Gauge => Some(Self::Level(Arc::default())),
-            Kind::Histogram(bounds) => Some(Self::Distribution(Arc::new(Buckets::new(bounds)))),
-            _ => None,
-        }
+impl Builder {
+    /// Adds declared metrics.
+    #[must_use]
+    pub fn metrics(mut self, declarations: &[Declaration]) -> Self {
+        self.declarations.extend_from_slice(declarations);
+        self
     }
 
-    fn read(&self) -> Value {
-        // Relaxed: each series stands for itself; a scrape is no snapshot over all of them.
-        match self {
-            Self::Count(count) => Value::Count(count.load(Ordering::Relaxed)),
-            Self::Level(bits) => Value::Level(f64::from_bits(bits.load(Ordering::Relaxed))),
-            Self::Distribution(buckets) => Value::Distribution {
-                bounds: buckets.bounds(),
-                cumulated: buckets.cumulated(),
-                sum: buckets.sum(),
-            },
-        }
+    /// Adds a label that every series has, such as `service`; none by default.
+    ///
+    /// It comes from the operator, so its value may be any text; its name must be a label's.
+    #[must_use]
+    pub fn constant(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.constants.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds figures that are read at each scrape.
+    #[must_use]
+    pub fn collector(mut self, collector: impl Collector + 'static) -> Self {
+        self.declarations.extend(collector.declarations());
+        self.collectors.push(Box::new(collector));
+        self
+    }
+
+    /// Lets metrics join that other crates emit without a declaration: up to 128 metrics of 64
+    /// series each. By default they are refused and counted.
+    #[must_use]
+    pub const fn join_foreign(mut self) -> Self {
+        self.joins_foreign = true;
+        self
+    }
+
+    /// Makes the exporter.
+    pub fn build(self) -> Exporter {
+        let constants = self.constants;
+        let metrics = self.declarations.iter().chain(METRICS);
+        let metrics = metrics
+            .filter_map(|declared| Some((declared.name, Metric::new(declared, &constants)?)))
+            .collect();
+        let foreign = self.joins_foreign.then(Foreign::default);
+        Exporter(Arc::new(Shared { metrics, constants, foreign, collectors: self.collectors }))
     }
 }
 
-struct Metric {
-    declaration: Declaration,
-    series: RwLock<BTreeMap<Series, Cell>>,
-}
-
+#[derive(Debug)]
 struct Shared {
     metrics: BTreeMap<&'static str, Metric>,
-    refused: AtomicU64,
+    constants: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    foreign: Option<Foreign>,
+    collectors: Vec<Box<dyn Collector>>,
 }
 
 /// Keeps what was recorded of the declared metrics. Cheap to clone.
 ///
-/// Only declared metrics are kept, and of these only declared label values, so its memory is fixed
-/// by the declarations; what does not fit is counted in `infra_observability_refused_series_total`.
+/// Every series is made when it is declared, so its memory is fixed by the declarations, whether
+/// or not anybody scrapes. A label value outside its declared set is counted under the value
+/// `__overflow__`, with one warning in the log for each metric; what was not declared at all is
+/// counted in `infra_observability_refused_series_total`.
+///
+/// Two exporters share nothing; the one that [`install`](Exporter::install) is called on is the
+/// process's.
 #[derive(Clone)]
 pub struct Exporter(Arc<Shared>);
 
 impl Exporter {
     /// Creates an exporter of these metrics and of its own.
-    ///
-    /// A series without label is there from the start, with zero.
     pub fn new(declarations: &[Declaration]) -> Self {
-        let metrics = declarations.iter().chain(METRICS).map(|declaration| {
-            let mut series = BTreeMap::new();
-            match declaration.label {
-                None => series.extend(Cell::of(declaration.kind).map(|cell| (None, cell))),
-                Some(label) => {
-                    let values = label.values.iter().take(MAX_SERIES);
-                    series.extend(values.filter_map(|value| {
-                        Cell::of(declaration.kind).map(|cell| (Some(*value), cell))
-                    }));
-                }
-            }
-            let metric = Metric { declaration: *declaration, series: RwLock::new(series) };
-            (declaration.name, metric)
-        });
-        Self(Arc::new(Shared { metrics: metrics.collect(), refused: AtomicU64::new(0) }))
+        Self::builder().metrics(declarations).build()
+    }
+
+    /// Starts to put an exporter together.
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 
     /// Makes this the recorder of the process.
@@ -143,42 +135,82 @@ impl Exporter {
 
     /// Returns every series and what it holds, in order of name and label.
     pub fn samples(&self) -> Vec<Sample> {
+        self.collect();
         let mut samples = Vec::new();
-        for metric in self.0.metrics.values() {
-            for (series, cell) in metric.series.read().iter() {
-                let own = metric.declaration.name == REFUSED.declaration().name;
-                let refused = || Value::Count(self.0.refused.load(Ordering::Relaxed));
-                let value = if own { refused() } else { cell.read() };
-                samples.push(Sample { metric: metric.declaration, series: *series, value });
-            }
+        self.0.metrics.values().for_each(|metric| metric.samples(&mut samples));
+        if let Some(foreign) = &self.0.foreign {
+            foreign.samples(&mut samples);
         }
         samples
     }
 
     /// Renders all series in the Prometheus text exposition format, version 0.0.4.
     pub fn render(&self) -> String {
-        text::render(&self.samples())
+        self.render_as(Format::Prometheus)
     }
 
-    fn cell(&self, key: &Key) -> Option<Cell> {
-        let cell = self.find(key);
-        if cell.is_none() {
-            self.0.refused.fetch_add(1, Ordering::Relaxed);
+    /// Renders all series.
+    pub fn render_as(&self, format: Format) -> String {
+        self.collect();
+        let mut page = Page::new(format);
+        for metric in self.0.metrics.values() {
+            page.head(metric.head());
+            metric.for_each(|series, cell| page.series(metric.head(), series, &cell.read()));
         }
-        cell
+        let mut joined = Vec::new();
+        if let Some(foreign) = &self.0.foreign {
+            foreign.samples(&mut joined);
+        }
+        let mut last = "";
+        for sample in &joined {
+            if sample.metric.name != last {
+                page.head(&sample.metric);
+                last = &sample.metric.name;
+            }
+            page.series(&sample.metric, &sample.series, &sample.value);
+        }
+        page.end()
     }
 
-    fn find(&self, key: &Key) -> Option<Cell> {
-        let metric = self.0.metrics.get(key.name())?;
-        let mut labels = key.labels();
-        let series = match (metric.declaration.label, labels.next(), labels.next()) {
-            (None, None, None) => None,
-            (Some(set), Some(label), None) if label.key() == set.name => {
-                Some(*set.values.iter().find(|value| **value == label.value())?)
+    fn collect(&self) {
+        metrics::with_local_recorder(self, || {
+            self.0.collectors.iter().for_each(|collector| collector.collect());
+        });
+    }
+
+    fn cell(&self, key: &Key, kind: Kind) -> Option<Cell> {
+        match self.0.metrics.get(key.name()).map(|metric| metric.find(key)) {
+            Some(Found::Series(cell)) => return Some(cell),
+            Some(Found::Overflow { cell, is_first }) => {
+                self.count(&OVERFLOWN);
+                if is_first {
+                    let labels: Vec<_> = key.labels().map(|l| (l.key(), l.value())).collect();
+                    tracing::warn!(metric = key.name(), ?labels, "label outside its declared set");
+                }
+                return Some(cell);
             }
-            _ => return None,
-        };
-        metric.series.read().get(&series).cloned()
+            None => {}
+        }
+        let joined =
+            self.0.foreign.as_ref().and_then(|foreign| foreign.find(key, kind, &self.0.constants));
+        if joined.is_none() {
+            self.count(&REFUSED);
+        }
+        joined
+    }
+
+    fn count(&self, counter: &metric::Counter) {
+        let name = counter.declaration().name;
+        let own = self.0.metrics.get(name).map(|metric| metric.find(&Key::from_static_name(name)));
+        if let Some(Found::Series(cell)) = own {
+            cell.counter().unwrap_or_else(Counter::noop).increment(1);
+        }
+    }
+
+    fn describe(&self, key: &KeyName, unit: Option<Unit>, help: &str) {
+        if let Some(foreign) = &self.0.foreign {
+            foreign.describe(key.as_str(), unit, help);
+        }
     }
 }
 
@@ -189,43 +221,29 @@ impl fmt::Debug for Exporter {
 }
 
 impl Recorder for Exporter {
-    // Units and help come from the declarations, so the facade's descriptions are not needed.
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    // Unit and help of a declared metric come from its declaration; these are for the others.
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe(&key, unit, &description);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe(&key, unit, &description);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe(&key, unit, &description);
+    }
 
     fn register_counter(&self, key: &Key, _metadata: &Metadata<'_>) -> Counter {
-        match self.cell(key) {
-            Some(Cell::Count(count)) => Counter::from_arc(Arc::new(Count(count))),
-            _ => Counter::noop(),
-        }
+        self.cell(key, Kind::Counter).and_then(Cell::counter).unwrap_or_else(Counter::noop)
     }
 
     fn register_gauge(&self, key: &Key, _metadata: &Metadata<'_>) -> Gauge {
-        match self.cell(key) {
-            Some(Cell::Level(bits)) => Gauge::from_arc(bits),
-            _ => Gauge::noop(),
-        }
+        self.cell(key, Kind::Gauge).and_then(Cell::gauge).unwrap_or_else(Gauge::noop)
     }
 
     fn register_histogram(&self, key: &Key, _metadata: &Metadata<'_>) -> Histogram {
-        match self.cell(key) {
-            Some(Cell::Distribution(buckets)) => Histogram::from_arc(buckets),
-            _ => Histogram::noop(),
-        }
-    }
-}
-
-/// A count that wraps nowhere near its end.
-struct Count(Arc<AtomicU64>);
-
-impl CounterFn for Count {
-    fn increment(&self, value: u64) {
-        self.0.fetch_add(value, Ordering::Relaxed);
-    }
-
-    fn absolute(&self, value: u64) {
-        self.0.fetch_max(value, Ordering::Relaxed);
+        self.cell(key, HISTOGRAM).and_then(Cell::histogram).unwrap_or_else(Histogram::noop)
     }
 }
 
@@ -234,6 +252,7 @@ mod tests {
     use infra_core::metric::{Gauge, Histogram, Label, LabelSet};
 
     use super::*;
+    use crate::exporter::Value;
 
     #[derive(Clone, Copy)]
     enum Side {
@@ -252,58 +271,114 @@ mod tests {
         }
     }
 
+    #[derive(Clone, Copy)]
+    struct Day;
+
+    impl Label for Day {
+        const SET: LabelSet = LabelSet { name: "day", values: &["one", "two"] };
+
+        fn value(self) -> &'static str {
+            "two"
+        }
+    }
+
     const MOVES: metric::Counter<Side> = metric::Counter::labelled("infra_t_moves_total", "Moves.");
+    const BOTH: metric::Counter<(Side, Day)> =
+        metric::Counter::labelled("infra_t_both_total", "Both.");
     const DEPTH: Gauge = Gauge::new("infra_t_depth", "", "Depth.");
     const WAIT: Histogram = Histogram::new("infra_t_wait_seconds", "seconds", "Wait.", &[0.1, 1.0]);
 
-    fn exporter() -> Exporter {
-        Exporter::new(&[MOVES.declaration(), DEPTH.declaration(), WAIT.declaration()])
+    fn declared() -> [Declaration; 4] {
+        [MOVES.declaration(), BOTH.declaration(), DEPTH.declaration(), WAIT.declaration()]
     }
 
-    fn value(exporter: &Exporter, name: &str, series: Series) -> Option<Value> {
+    fn exporter() -> Exporter {
+        Exporter::new(&declared())
+    }
+
+    fn value(exporter: &Exporter, name: &str, series: &str) -> Option<Value> {
         let mut samples = exporter.samples().into_iter();
-        samples.find(|s| s.metric.name == name && s.series == series).map(|sample| sample.value)
+        let is_it = |s: &Sample| s.metric.name == name && s.series.text() == series;
+        samples.find(is_it).map(|sample| sample.value)
     }
 
     #[test]
-    fn declared_metrics_are_kept_with_their_label() {
+    fn declared_metrics_are_kept_with_their_labels() {
         let exporter = exporter();
         metrics::with_local_recorder(&exporter, || {
             MOVES.add_for(Side::Red, 2);
             MOVES.add_for(Side::Red, 1);
+            BOTH.add_for((Side::Red, Day), 5);
+            // The order in which labels are given does not matter.
+            metrics::counter!("infra_t_both_total", "day" => "two", "side" => "red").increment(1);
             DEPTH.set(4.0);
             DEPTH.add(-1.5);
             WAIT.record(0.5);
             metrics::counter!("infra_t_moves_total", "side" => "red").absolute(7);
         });
-        assert_eq!(value(&exporter, "infra_t_moves_total", Some("red")), Some(Value::Count(7)));
-        assert_eq!(value(&exporter, "infra_t_moves_total", Some("black")), Some(Value::Count(0)));
-        assert_eq!(value(&exporter, "infra_t_depth", None), Some(Value::Level(2.5)));
-        let wait = value(&exporter, "infra_t_wait_seconds", None);
-        let wanted =
-            Value::Distribution { bounds: &[0.1, 1.0], cumulated: vec![0, 1, 1], sum: 0.5 };
+        let count = |name, series| value(&exporter, name, series);
+        assert_eq!(count("infra_t_moves_total", "side=\"red\""), Some(Value::Count(7)));
+        assert_eq!(count("infra_t_moves_total", "side=\"black\""), Some(Value::Count(0)));
+        assert_eq!(count("infra_t_both_total", "side=\"red\",day=\"two\""), Some(Value::Count(6)));
+        assert_eq!(value(&exporter, "infra_t_depth", ""), Some(Value::Level(2.5)));
+        let wait = value(&exporter, "infra_t_wait_seconds", "");
+        let exemplars = vec![None; 3];
+        let cumulated = vec![0, 1, 1];
+        let wanted = Value::Distribution { bounds: &[0.1, 1.0], cumulated, sum: 0.5, exemplars };
         assert_eq!(wait, Some(wanted));
     }
 
     #[test]
-    fn what_was_not_declared_is_refused_and_counted() {
+    fn what_was_not_declared_is_refused_or_overflows_and_is_counted() {
         let exporter = exporter();
         let series = exporter.samples().len();
         metrics::with_local_recorder(&exporter, || {
-            MOVES.add_for(Side::Forged, 1);
+            (0..3).for_each(|_| MOVES.add_for(Side::Forged, 1));
             metrics::counter!("infra_t_unknown_total").increment(1);
             metrics::gauge!("infra_t_depth", "room" => "7f3a").set(1.0);
             metrics::histogram!("infra_t_depth").record(1.0);
         });
-        let refused = value(&exporter, "infra_observability_refused_series_total", None);
-        assert_eq!(refused, Some(Value::Count(3)));
-        assert_eq!(exporter.samples().len(), series);
+        let count = |name, series| value(&exporter, name, series);
+        let refused = count("infra_observability_refused_series_total", "");
+        assert_eq!(refused, Some(Value::Count(1)));
+        let overflown = count("infra_observability_overflown_series_total", "");
+        assert_eq!(overflown, Some(Value::Count(4)));
+        let outside = count("infra_t_moves_total", "side=\"__overflow__\"");
+        assert_eq!(outside, Some(Value::Count(3)));
+        assert_eq!(exporter.samples().len(), series + 2, "one more for each metric that overflew");
+    }
+
+    #[test]
+    fn metrics_of_other_crates_join_up_to_a_bound() {
+        let exporter = Exporter::builder().join_foreign().constant("env", "test").build();
+        metrics::with_local_recorder(&exporter, || {
+            metrics::describe_counter!("pool_taken_total", Unit::Count, "Taken.");
+            metrics::counter!("pool_taken_total", "pool" => "main").increment(2);
+            metrics::counter!("pool_taken_total", "pool" => "main").increment(1);
+            metrics::gauge!("pool_idle").set(1.0);
+            metrics::histogram!("pool_wait").record(0.2);
+            metrics::counter!("bad name").increment(1);
+            metrics::counter!("pool_taken_total", "bad label" => "x").increment(1);
+            for number in 0..1_000 {
+                metrics::counter!("rooms_total", "room" => number.to_string()).increment(1);
+                metrics::counter!(format!("metric_{number}")).increment(1);
+            }
+        });
+        let joined = value(&exporter, "pool_taken_total", "env=\"test\",pool=\"main\"");
+        assert_eq!(joined, Some(Value::Count(3)));
+        let samples = exporter.samples();
+        let rooms = samples.iter().filter(|s| s.metric.name == "rooms_total").count();
+        assert_eq!(rooms, 64);
+        assert!(samples.len() < 64 + 128 + 10);
+        let refused = value(&exporter, "infra_observability_refused_series_total", "env=\"test\"");
+        assert_eq!(refused, Some(Value::Count(2 + 936 + 1_000 - 124)));
+        assert!(exporter.render().contains("# HELP pool_taken_total Taken.\n"));
     }
 
     #[test]
     fn only_one_recorder_can_be_installed() {
         assert!(exporter().install().is_ok());
         assert!(exporter().install().is_err());
-        assert_eq!(format!("{:?}", exporter()), "Exporter { metrics: 4, .. }");
+        assert_eq!(format!("{:?}", exporter()), "Exporter { metrics: 6, .. }");
     }
 }

@@ -52,6 +52,8 @@ mod tests {
             finding,
             age: Duration::from_secs(age),
             duration: Duration::ZERO,
+            failures: 0,
+            changes: Vec::new(),
         };
         Readiness::judge(&HealthReport::of(vec![check]), is_draining, Duration::from_secs(10))
     }
