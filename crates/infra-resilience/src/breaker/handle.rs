@@ -203,11 +203,25 @@ struct Entry {
 }
 
 impl Inner {
+    #[inline]
     fn admit(&self, operation: &'static str) -> Result<Entry> {
+        match self.gate.admit_closed() {
+            Some(ticket) => Ok(self.enter(ticket)),
+            None => self.admit_slowly(operation),
+        }
+    }
+
+    #[inline]
+    fn enter(&self, ticket: Ticket) -> Entry {
+        Entry { ticket, begun: self.slow_after.map(|_| self.clock.now()) }
+    }
+
+    #[cold]
+    fn admit_slowly(&self, operation: &'static str) -> Result<Entry> {
         let (admitted, change) = self.gate.admit(|| self.clock.now());
         self.tell(change);
         match admitted {
-            Ok(ticket) => Ok(Entry { ticket, begun: self.slow_after.map(|_| self.clock.now()) }),
+            Ok(ticket) => Ok(self.enter(ticket)),
             Err(denial) => {
                 self.refused.fetch_add(1, Relaxed);
                 Err(refusal(denial, operation))
@@ -215,6 +229,7 @@ impl Inner {
         }
     }
 
+    #[inline]
     fn judge(&self, error: Option<&Error>) -> Outcome {
         match error {
             None => Outcome::Success,
@@ -224,6 +239,7 @@ impl Inner {
         }
     }
 
+    #[inline]
     fn settle(&self, entry: Entry, outcome: Outcome) {
         let end = entry.begun.map(|_| self.clock.now());
         let took = entry.begun.zip(end).map(|(begun, end)| end.since(begun));
@@ -243,6 +259,7 @@ impl Inner {
         self.tell(self.gate.settle(entry.ticket, verdict, now));
     }
 
+    #[inline]
     fn tell(&self, change: Option<Change>) {
         if let Some(change) = change {
             self.publish(change);

@@ -81,6 +81,7 @@ impl Counts {
     }
 
     /// Records one call and returns the sums with it.
+    #[inline]
     pub(super) fn record(&self, sample: Sample, now: impl Fn() -> Instant) -> Tally {
         match self {
             Self::Calls(ring) => ring.record(sample),
@@ -134,6 +135,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn record(&self, sample: Sample) -> Tally {
         let position = self.head.fetch_add(1, SeqCst);
         // The low half is enough to go round, and divides faster.
@@ -145,6 +147,7 @@ impl Ring {
         self.tally(position + 1)
     }
 
+    #[inline]
     fn replace(&self, cell: &AtomicU8, sample: Sample) {
         let old = Sample(cell.swap(sample.0, SeqCst));
         let change = |new: bool, old: bool| i64::from(new) - i64::from(old);
@@ -158,6 +161,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn tally(&self, head: u64) -> Tally {
         let sum = |sum: &AtomicI64| u64::try_from(sum.load(SeqCst)).unwrap_or(0);
         let calls = head.saturating_sub(self.start.load(SeqCst)).min(u64::from(self.size));

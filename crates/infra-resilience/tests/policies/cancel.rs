@@ -12,8 +12,8 @@ use infra_core::{
     random::Random,
 };
 use infra_resilience::{
-    Breaker, Bulkhead, Hedge, Pipeline, Policy as _, Retry, State, Timeout, breaker, bulkhead,
-    idempotent,
+    Breaker, Bulkhead, Hedge, Pipeline, Policy as _, Retry, Shedder, State, Timeout, breaker,
+    bulkhead, idempotent, shed,
 };
 
 use crate::{MILLI, SECOND, clock, fail};
@@ -59,7 +59,10 @@ async fn futures_dropped_at_random_leak_no_permit() {
     tokio::time::advance(MILLI * 2).await;
     let bulkhead = Bulkhead::new(bulkhead::Options::new(2).queue(3), Arc::clone(&clock));
     let retry = Retry::new(3, Backoff::fixed(MILLI * 2), Arc::clone(&clock));
+    let options = shed::Options::new(shed::Fixed(2)).queue(3, SECOND);
+    let shedder = Shedder::new(options, Arc::clone(&clock));
     let pipeline = Pipeline::new()
+        .then(shedder.clone())
         .then(bulkhead.clone())
         .then(retry.random(Arc::new(Random::seeded(1))))
         .then(Hedge::new(0.5, MILLI..=MILLI, Arc::clone(&clock)))
@@ -69,12 +72,18 @@ async fn futures_dropped_at_random_leak_no_permit() {
     for drop in 0..drops() {
         // Sometimes the places are taken, and it is dropped in the line.
         let mut seats = Vec::new();
+        let mut permits = Vec::new();
+        for _ in 0..random.below(3) {
+            permits.push(shedder.enter("hold").await.unwrap());
+        }
         for _ in 0..random.below(3) {
             seats.push(bulkhead.enter("hold").await.unwrap());
         }
         let call = pipeline.run("ask", idempotent(|| work(&random)));
         let _ended = poll_and_drop(call, random.below(8)).await;
-        std::mem::drop(seats);
+        std::mem::drop((seats, permits));
+        let let_in = shedder.stats();
+        assert_eq!((let_in.running, let_in.waiting), (0, 0), "after drop {drop}");
         let left = bulkhead.stats();
         assert_eq!((left.running, left.waiting), (0, 0), "after drop {drop}");
     }

@@ -9,7 +9,7 @@ use std::{
 
 use infra_core::{
     Clock, Error, ErrorKind, Result,
-    backoff::{Backoff, Jitter},
+    backoff::{Backoff, Growth, Jitter},
     budget::{CallBudget, Deadline},
     context::Context,
     random::Random,
@@ -210,4 +210,63 @@ async fn each_preset_waits_as_its_name_says() {
     }
     let text = format!("{:?}", Retry::linear(clock));
     assert!(text.starts_with("Retry { attempts: 5"), "{text}");
+}
+
+/// What a retry should do with a plan of failures, written down as plainly as possible: how many
+/// attempts, and after how many milliseconds it ends.
+fn model(plan: &[Option<u64>], most: u32, deadline: u64, mut extra: u32) -> (u32, u64) {
+    let (mut attempts, mut now) = (0, 0);
+    loop {
+        attempts += 1;
+        // Beyond the plan all is well.
+        let Some(Some(hint)) = plan.get(attempts as usize - 1) else { return (attempts, now) };
+        let pause = (10 * u64::from(attempts)).min(45).max(*hint);
+        if most <= attempts || deadline - now <= pause || extra == 0 {
+            return (attempts, now);
+        }
+        (extra, now) = (extra - 1, now + pause);
+    }
+}
+
+proptest::proptest! {
+    /// Any plan of failures with and without hints, under any bounds: the retry does what the model
+    /// does, to the attempt and to the millisecond.
+    #[test]
+    fn it_does_what_the_model_does(
+        plan in proptest::collection::vec(proptest::option::weighted(0.9, 0_u64..80), 0..12),
+        most in 1_u32..12,
+        deadline in 1_u64..500,
+        extra in 0_u32..12,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let found = runtime.block_on(async {
+            let clock = clock();
+            let backoff = Backoff::new(Growth::Linear, MILLI * 10).capped_at(MILLI * 45);
+            let retry = Retry::new(most, backoff.jitter(Jitter::None), Arc::clone(&clock));
+            let count = AtomicU32::new(0);
+            let call = idempotent(|| async {
+                let attempt = count.fetch_add(1, Ordering::SeqCst) as usize;
+                match plan.get(attempt) {
+                    Some(Some(0)) => fail(ErrorKind::Unavailable),
+                    Some(Some(hint)) => {
+                        fail(ErrorKind::Throttled { retry_after: Duration::from_millis(*hint) })
+                    }
+                    Some(None) | None => Ok(()),
+                }
+            });
+            let begun = clock.now();
+            let time = Duration::from_millis(deadline);
+            let context = Context::default()
+                .deadline(Deadline::after(begun, time))
+                .budget(CallBudget::new(extra));
+            let _either = context.scope(retry.run("ask", call)).await;
+            let took = clock.now().since(begun).as_millis();
+            (count.load(Ordering::SeqCst), u64::try_from(took).unwrap())
+        });
+        proptest::prop_assert_eq!(found, model(&plan, most, deadline, extra));
+    }
 }
