@@ -155,7 +155,7 @@ fn judge_one<'a>(
 }
 
 /// Returns what a charge says of its limit, if it is worth telling.
-fn sign(limit: &Limit, verdict: Verdict, before: u32, after: u32) -> Option<Sign> {
+pub(crate) fn sign(limit: &Limit, verdict: Verdict, before: u32, after: u32) -> Option<Sign> {
     if verdict != Verdict::Admitted {
         return Some(if limit.is_shadow { Sign::Shadowed } else { Sign::Refused });
     }
@@ -166,16 +166,19 @@ fn sign(limit: &Limit, verdict: Verdict, before: u32, after: u32) -> Option<Sign
 
 /// Returns the decision over all of them: what can never pass, then the longest wait, then the
 /// least left. A limit on trial has no say.
-pub(crate) fn worst(judged: &[Judged<'_>]) -> Result<Decision> {
+#[expect(single_use_lifetimes, reason = "one that is left out is unstable in an `impl Trait`")]
+pub(crate) fn worst<'d>(
+    mut told: impl Iterator<Item = (&'d Decision, bool)> + Clone,
+) -> Result<Decision> {
     let mut worst: Option<&Decision> = None;
-    for decision in judged.iter().filter(|one| !one.is_shadow).map(|one| &one.decision) {
-        if worst.is_none_or(|worst| is_worse(decision, worst)) {
+    for (decision, is_shadow) in told.clone() {
+        if !is_shadow && worst.is_none_or(|worst| is_worse(decision, worst)) {
             worst = Some(decision);
         }
     }
     let on_trial = || {
-        let decision = judged.first().map(|one| one.decision.clone())?;
-        Some(Decision { verdict: Verdict::Admitted, ..decision })
+        let (decision, _) = told.next()?;
+        Some(Decision { verdict: Verdict::Admitted, ..decision.clone() })
     };
     worst.cloned().or_else(on_trial).ok_or_else(|| Error::invalid(ACQUIRE, "no charge"))
 }

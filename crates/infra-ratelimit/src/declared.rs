@@ -144,6 +144,23 @@ impl Declared {
         self.keys.set(&place, state);
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn spent(&self, key: &str, now: u64) -> u32 {
+        let found = self.find(key, now);
+        found.arithmetic.spent(found.state.map(|state| &state.cell), now)
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn set_spent(&mut self, key: &str, spent: u32, now: u64) {
+        self.tidy(now);
+        let place = self.find(key, now).place;
+        if place.level == Level::Own {
+            self.change(&place, key, now, |arithmetic, state| {
+                state.cell = arithmetic.pay(None, spent, now);
+            });
+        }
+    }
+
     /// Forgets what a key has spent.
     pub(crate) fn reset(&mut self, key: &str) {
         self.keys.forget(key);

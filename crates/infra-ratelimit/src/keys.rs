@@ -1,7 +1,7 @@
 //! The keys of one limit: each by itself while there is room, by network or all together beyond.
 //!
 //! No key that has something to say is ever put out. When there is no room, a key is counted
-//! together with its neighbours: under its network if it is an address (/24; /64, then /48), with
+//! together with its neighbours: under its network if it is an address (/24; /64, /48, /32), with
 //! all addresses beyond; with all other keys if it is none. A key that gets a slot of its own later takes over what was counted
 //! for it and its neighbours meanwhile. So a flood of keys never makes a fresh budget for a key
 //! that had spent some, and a newcomer from elsewhere is admitted.

@@ -22,21 +22,30 @@
 mod algorithm;
 mod decision;
 mod declared;
+pub mod game;
 mod keys;
+mod ladder;
 mod limit;
 mod limiter;
 mod prefix;
 mod quota;
+#[cfg(feature = "redis")]
+pub mod redis;
+mod rules;
 mod table;
 mod telemetry;
 mod time;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod watch;
 mod window;
 
+pub use ladder::{Rung, Rungs};
 pub use limit::Limit;
 pub use limiter::Limiter;
 pub use prefix::address_key;
 pub use quota::Quota;
+pub use rules::{Facts, Rule, Rules, Scope};
 pub use telemetry::METRICS;
 pub use watch::{Sign, Watch};
 pub use window::Window;

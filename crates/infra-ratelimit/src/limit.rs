@@ -136,6 +136,26 @@ impl Limit {
         self
     }
 
+    /// Returns the n-th part of this limit that each of `nodes` enforces by itself.
+    #[cfg(feature = "redis")]
+    pub(crate) fn share(mut self, nodes: NonZeroU32) -> Result<Self> {
+        let part = |capacity: u32| (capacity / nodes).max(1);
+        let window = |window: Window| Window::new(part(window.capacity()), window.length());
+        self.algorithm = match self.algorithm {
+            Algorithm::Bucket(quota) => {
+                let refill = quota.refill().saturating_mul(nodes.get());
+                Algorithm::Bucket(Quota::new(part(quota.capacity()), refill)?)
+            }
+            Algorithm::Fixed(fixed) => Algorithm::Fixed(window(fixed)?),
+            Algorithm::Sliding(sliding) => Algorithm::Sliding(window(sliding)?),
+            Algorithm::Log(log) => Algorithm::Log(window(log)?),
+            Algorithm::Concurrent(permits) => {
+                Algorithm::Concurrent(NonZeroU32::new(part(permits.get())).unwrap_or(permits))
+            }
+        };
+        Ok(self)
+    }
+
     /// Returns what it admits at once.
     pub const fn capacity(&self) -> u32 {
         match self.algorithm {

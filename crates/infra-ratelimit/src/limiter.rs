@@ -134,6 +134,11 @@ impl Limiter {
         Ok(())
     }
 
+    /// Returns how many bytes the keys of all limits take.
+    pub fn bytes(&self) -> usize {
+        self.limits.lock().all.iter().map(|declared| declared.keys.bytes()).sum()
+    }
+
     /// Pays all charges, or none: [`RateLimiter::acquire`] for code that does not wait.
     ///
     /// # Errors
@@ -143,7 +148,23 @@ impl Limiter {
         self.judge(charges, Purpose::Acquire, |_, _| ()).map(|(decision, ())| decision)
     }
 
-    fn now(&self) -> u64 {
+    /// Returns what is gone of a limit for a key.
+    #[cfg(feature = "redis")]
+    pub(crate) fn spent(&self, name: &str, key: &str) -> u32 {
+        let now = self.now();
+        self.limits.lock().get_mut(name).map_or(0, |declared| declared.spent(key, now))
+    }
+
+    /// Sets what is gone of a limit for a key.
+    #[cfg(feature = "redis")]
+    pub(crate) fn set_spent(&self, name: &str, key: &str, spent: u32) {
+        let now = self.now();
+        if let Ok(declared) = self.limits.lock().get_mut(name) {
+            declared.set_spent(key, spent, now);
+        }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
         nanos(self.clock.now().since_start())
     }
 
@@ -158,7 +179,7 @@ impl Limiter {
         let now = self.now();
         let mut limits = self.limits.lock();
         let judged = judge(&mut limits.all, charges, purpose, now)?;
-        let decision = worst(&judged)?;
+        let decision = worst(judged.iter().map(|one| (&one.decision, one.is_shadow)))?;
         if purpose != Purpose::Peek {
             match decision.verdict {
                 Verdict::Admitted => {

@@ -20,16 +20,16 @@ pub fn address_key(address: IpAddr) -> String {
     }
 }
 
-/// Returns the networks around a key, the nearest first: /24 of IPv4, /64 and /48 of IPv6; none
-/// for a key that is no address.
+/// Returns the networks around a key, the nearest first: /24 of IPv4; /64 and /48 of IPv6, or /48 and
+/// /32 of what is a /64 already; none for a key that is no address.
 pub(crate) fn networks(key: &str) -> [Option<String>; 2] {
-    let address = key.strip_suffix("/64").unwrap_or(key);
+    let (address, bits) = key.strip_suffix("/64").map_or((key, [64, 48]), |key| (key, [48, 32]));
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V4(address)) => {
             let [first, second, third, _] = address.octets();
             [Some(format!("{first}.{second}.{third}.0/24")), None]
         }
-        Ok(IpAddr::V6(address)) => [Some(network(address, 64)), Some(network(address, 48))],
+        Ok(IpAddr::V6(address)) => bits.map(|bits| Some(network(address, bits))),
         Err(_) => [None, None],
     }
 }
@@ -51,7 +51,7 @@ mod tests {
         check("203.0.113.7", [Some("203.0.113.0/24"), None]);
         check("::ffff:203.0.113.7", [Some("203.0.113.0/24"), None]);
         check("2001:db8:1:2:3::4", [Some("2001:db8:1:2::/64"), Some("2001:db8:1::/48")]);
-        check("2001:db8:1:2::/64", [Some("2001:db8:1:2::/64"), Some("2001:db8:1::/48")]);
+        check("2001:db8:1:2::/64", [Some("2001:db8:1::/48"), Some("2001:db8::/32")]);
         check("ann", [None, None]);
         check("203.0.113.7/64", [Some("203.0.113.0/24"), None]);
     }

@@ -73,6 +73,17 @@ pub(crate) const KEYS: Gauge =
     Gauge::new("infra_ratelimit_keys", "", "Keys that are kept because they are not full.");
 pub(crate) const BYTES: Gauge =
     Gauge::new("infra_ratelimit_keys_bytes", "bytes", "Bytes that the kept keys take.");
+pub(crate) const LOST: Gauge = Gauge::new(
+    "infra_ratelimit_store_lost",
+    "",
+    "One while the shared store is lost and the declared policy decides.",
+);
+pub(crate) const OUTAGES: Counter =
+    Counter::new("infra_ratelimit_store_outages_total", "Times that the shared store was lost.");
+pub(crate) const UNSETTLED: Counter = Counter::new(
+    "infra_ratelimit_unsettled_total",
+    "Refunds and merges that did not reach the shared store; time gives them back.",
+);
 
 /// The metrics of this crate.
 pub const METRICS: &[Declaration] = &[
@@ -81,4 +92,7 @@ pub const METRICS: &[Declaration] = &[
     SHARED.declaration(),
     KEYS.declaration(),
     BYTES.declaration(),
+    LOST.declaration(),
+    OUTAGES.declaration(),
+    UNSETTLED.declaration(),
 ];

@@ -285,7 +285,7 @@ fn a_flood_of_networks_is_counted_together_at_last() {
         flood(&limiter, |number| format!("10.{}.{}.1", number / 256, number % 256), 20_000);
     assert!((100..2_000).contains(&admitted), "{admitted} of 20,000 networks had a budget");
     let (_clock, limiter) = full(bucket(2), 1);
-    let one_site = |number| format!("2001:db8:0:{number:x}::/64");
+    let one_site = |number| format!("2001:db8:0:{number:x}::1");
     let admitted = flood(&limiter, one_site, 20_000);
     assert!((50..1_000).contains(&admitted), "{admitted} of one site's networks had a budget");
     let again = flood(&limiter, one_site, 20_000);

@@ -1,0 +1,378 @@
+//! Limits of a cluster: one script in Redis decides over all charges, by the server's time.
+//!
+//! ```text
+//!        decides in Redis                        decides by itself
+//!   +---------------------+  slow or gone  +---------------------------+
+//!   |         up          | -------------> |           lost            |
+//!   | notes what is spent |                | a share of each limit, or |
+//!   |  of the share too   | <------------- | all, or nothing           |
+//!   +---------------------+  merges spent  +---------------------------+
+//! ```
+//!
+//! When Redis does not answer within the timeout, or cannot be reached, a node decides by itself by
+//! the declared [`Outage`] policy. The default, [`Outage::Share`], enforces an n-th of each limit.
+//! The share starts from what the node last saw spent, so no node gets a fresh budget. So over all
+//! nodes no more passes than the limit and, once for each node, what was spent between its last
+//! sight of a key and the outage (at most its share); for a capacity below the number of nodes, one
+//! for each node. When Redis answers again, each node adds what it let pass meanwhile and is not
+//! given back by time yet, then asks Redis again.
+//!
+//! All keys of a namespace have one hash tag, so that a decision over several keys is one script in
+//! a Redis cluster too.
+
+mod outage;
+mod script;
+mod store;
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use infra_core::{
+    Clock, Error, ErrorKind, Result,
+    limit::{Charge, Decision, RateLimiter, Reservation, Settle, Verdict},
+    random::Random,
+};
+
+use self::{
+    outage::Share,
+    script::{Line, Mode},
+    store::Store,
+};
+use crate::{
+    decision::{ACQUIRE, check, sign, worst},
+    limit::{Algorithm, Limit},
+    limiter::Limiter,
+    telemetry::{DECISIONS, Outcome, SIGNS},
+    watch::Watch,
+};
+
+/// Who decides while Redis is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Outage {
+    /// This node, over an n-th of each limit.
+    #[default]
+    Share,
+    /// Nobody: everything passes.
+    Open,
+    /// Nobody: a decision is an error, [`Unavailable`](infra_core::ErrorKind::Unavailable).
+    Closed,
+}
+
+/// Whose time a decision is taken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Time {
+    /// The server's, so that nodes need not agree on it.
+    #[default]
+    Server,
+    /// The limiter's clock; for tests, whose nodes share one.
+    Clock,
+}
+
+/// How a limiter talks to Redis.
+#[derive(Debug, Clone)]
+pub struct Options {
+    url: String,
+    namespace: String,
+    nodes: NonZeroU32,
+    timeout: Duration,
+    lease: Duration,
+    probe: Duration,
+    outage: Outage,
+    time: Time,
+}
+
+impl Options {
+    /// Creates options for a server, and for keys that begin with a namespace.
+    pub fn new(url: impl Into<String>, namespace: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            namespace: namespace.into(),
+            nodes: NonZeroU32::MIN,
+            timeout: Duration::from_millis(50),
+            lease: Duration::from_mins(10),
+            probe: Duration::from_millis(250),
+            outage: Outage::Share,
+            time: Time::Server,
+        }
+    }
+
+    /// Sets how many nodes share the limits, this one with them; 1 by default.
+    #[must_use]
+    pub const fn nodes(mut self, nodes: NonZeroU32) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets how long a decision waits for Redis before it counts as lost; 50 ms by default.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets how long a permit counts if its holder never lets it go, as a node that died; 10 minutes
+    /// by default. A permit that is held for longer counts no more.
+    #[must_use]
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets the mean time between two attempts to reach a lost Redis; 250 ms by default. Each is
+    /// drawn between half and one and a half of it, so that nodes do not come back at once.
+    #[must_use]
+    pub const fn probe(mut self, probe: Duration) -> Self {
+        self.probe = probe;
+        self
+    }
+
+    /// Sets who decides while Redis is lost; each node its share by default.
+    #[must_use]
+    pub const fn outage(mut self, outage: Outage) -> Self {
+        self.outage = outage;
+        self
+    }
+
+    /// Sets whose time decides; the server's by default.
+    #[must_use]
+    pub const fn time(mut self, time: Time) -> Self {
+        self.time = time;
+        self
+    }
+}
+
+/// Decides over limits that are declared here and counted in Redis. Clones are the same limiter.
+///
+/// A permit of [`Limit::concurrent`] is counted with a lease, see [`Options::lease`]. A reservation
+/// that ends is given back before the next decision of this limiter, or soon if there is none.
+#[derive(Debug, Clone)]
+pub struct RedisLimiter {
+    limits: Vec<(&'static str, Limit)>,
+    store: Arc<Store>,
+    share: Arc<Share>,
+    outage: Outage,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// What Redis said of one charge.
+#[derive(Debug)]
+struct Told {
+    decision: Decision,
+    limit: Limit,
+    before: u32,
+    after: u32,
+}
+
+impl RedisLimiter {
+    /// Connects; if Redis cannot be reached in time, it starts as lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the URL is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    pub async fn connect(options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
+        let outage = options.outage;
+        let share = Arc::new(Share::new(Limiter::new(Arc::clone(&clock)), options.nodes));
+        let random = Random::from_system();
+        let store = Store::connect(options, clock, random, Arc::clone(&share)).await?;
+        Ok(Self { limits: Vec::new(), store, share, outage, watch: None })
+    }
+
+    /// Declares a limit; a second one of the same name replaces it.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if a node's share of it takes more than a year to
+    /// fill.
+    pub fn limit(mut self, name: &'static str, limit: impl Into<Limit>) -> Result<Self> {
+        let limit = limit.into();
+        self.share.declare(name, limit)?;
+        self.limits.retain(|(own, _)| *own != name);
+        self.limits.push((name, limit));
+        Ok(self)
+    }
+
+    /// Tells `watch` of near limits, refusals and what limits on trial would refuse.
+    #[must_use]
+    pub fn watch(mut self, watch: Arc<dyn Watch>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// Returns whether Redis is lost at the moment.
+    pub fn is_lost(&self) -> bool {
+        self.store.is_lost.load(Ordering::Acquire)
+    }
+
+    fn lines(&self, charges: &[Charge], purpose: Mode) -> Result<Vec<Line>> {
+        check(charges)?;
+        let undeclared = |charge: &Charge| {
+            Error::invalid(ACQUIRE, format!("limit {} is not declared", charge.limit))
+        };
+        let mut lines = Vec::with_capacity(charges.len());
+        for charge in charges {
+            let declared = self.limits.iter().find(|(name, _)| *name == charge.limit);
+            let (_, limit) = declared.ok_or_else(|| undeclared(charge))?;
+            if purpose == Mode::Acquire && matches!(limit.algorithm, Algorithm::Concurrent(_)) {
+                let detail = format!("limit {} is held, so it is reserved", charge.limit);
+                return Err(Error::invalid(ACQUIRE, detail));
+            }
+            lines.push(self.store.line(charge, limit));
+        }
+        Ok(lines)
+    }
+
+    /// Asks Redis; none if it is lost.
+    async fn ask(&self, lines: &[Line], mode: Mode) -> Option<(u64, Vec<Told>)> {
+        let answer = self.store.ask(lines, mode).await?;
+        let told = lines.iter().zip(&answer.lines).map(|(line, said)| {
+            let (verdict, after) = match said.code {
+                0 => (Verdict::Admitted, said.spent.saturating_add(line.cost)),
+                1 => (Verdict::RetryAfter(said.wait.max(Duration::from_nanos(1))), said.spent),
+                _ => (Verdict::Never, said.spent),
+            };
+            let decision = Decision {
+                verdict,
+                limit: line.name,
+                capacity: line.limit.capacity(),
+                remaining: line.limit.capacity().saturating_sub(after),
+                reset: said.reset,
+                window: line.limit.window(),
+            };
+            Told { decision, limit: line.limit, before: said.spent, after }
+        });
+        Some((answer.now, told.collect()))
+    }
+
+    async fn decide(&self, charges: &[Charge], mode: Mode) -> Result<Option<(u64, Decision)>> {
+        let lines = self.lines(charges, mode)?;
+        if self.is_lost() {
+            return Ok(None);
+        }
+        let Some((now, told)) = self.ask(&lines, mode).await else { return Ok(None) };
+        let decision = worst(told.iter().map(|one| (&one.decision, one.limit.is_shadow)))?;
+        if mode != Mode::Peek {
+            self.note(charges, &told, &decision);
+        }
+        Ok(Some((now, decision)))
+    }
+
+    /// Notes what is spent for an outage to come, and tells what is worth telling.
+    fn note(&self, charges: &[Charge], told: &[Told], decision: &Decision) {
+        DECISIONS.add_for(Outcome::of(decision.verdict), 1);
+        for (charge, one) in charges.iter().zip(told) {
+            let is_paid = decision.is_admitted() && one.decision.is_admitted();
+            // Permits come and go without a decision, so what was seen of them says nothing.
+            if !matches!(one.limit.algorithm, Algorithm::Concurrent(_)) {
+                self.share.note(charge, if is_paid { one.after } else { one.before });
+            }
+            let sign = sign(&one.limit, one.decision.verdict, one.before, one.after);
+            let Some(sign) = sign.filter(|sign| sign.is_true_of(decision)) else { continue };
+            SIGNS.add_for(sign, 1);
+            if let Some(watch) = &self.watch {
+                watch.saw(sign, charge, &one.decision);
+            }
+        }
+    }
+
+    /// Decides while Redis is lost.
+    async fn decide_alone(
+        &self,
+        charges: &[Charge],
+        mode: Mode,
+    ) -> Result<(Decision, Option<Reservation>)> {
+        match self.outage {
+            Outage::Closed => Err(Error::new(ErrorKind::Unavailable, ACQUIRE)),
+            Outage::Open => {
+                let free = charges.first().map(|charge| Decision {
+                    verdict: Verdict::Admitted,
+                    limit: charge.limit,
+                    capacity: 0,
+                    remaining: 0,
+                    reset: Duration::ZERO,
+                    window: Duration::ZERO,
+                });
+                let free = free.ok_or_else(|| Error::invalid(ACQUIRE, "no charge"))?;
+                Ok((free, Some(Reservation::new(Box::new(Free)))))
+            }
+            Outage::Share => self.share.decide(charges, mode).await,
+        }
+    }
+}
+
+/// A reservation of nothing.
+#[derive(Debug)]
+struct Free;
+
+impl Settle for Free {
+    fn settle(&mut self, _actual: u32) {}
+}
+
+/// Gives back to Redis what a reservation did not use.
+#[derive(Debug)]
+struct Refund {
+    store: Arc<Store>,
+    lines: Vec<Line>,
+    paid_at: u64,
+}
+
+impl Refund {
+    fn end(&mut self, unused: impl Fn(&Line) -> u32) {
+        for mut line in self.lines.drain(..) {
+            let is_held = matches!(line.limit.algorithm, Algorithm::Concurrent(_));
+            line.unused = if is_held { line.cost } else { unused(&line) };
+            line.paid_at = self.paid_at;
+            if 0 < line.unused {
+                self.store.settle_later(line);
+            }
+        }
+    }
+}
+
+impl Settle for Refund {
+    fn settle(&mut self, actual: u32) {
+        self.end(|line| line.cost.saturating_sub(actual));
+    }
+
+    fn keep(&mut self) {
+        self.end(|_| 0);
+    }
+}
+
+#[async_trait]
+impl RateLimiter for RedisLimiter {
+    async fn acquire(&self, charges: &[Charge]) -> Result<Decision> {
+        match self.decide(charges, Mode::Acquire).await? {
+            Some((_, decision)) => Ok(decision),
+            None => Ok(self.decide_alone(charges, Mode::Acquire).await?.0),
+        }
+    }
+
+    async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
+        let Some((paid_at, decision)) = self.decide(charges, Mode::Reserve).await? else {
+            return self.decide_alone(charges, Mode::Reserve).await;
+        };
+        if !decision.is_admitted() {
+            return Ok((decision, None));
+        }
+        let lines = self.lines(charges, Mode::Reserve)?;
+        let refund = Refund { store: Arc::clone(&self.store), lines, paid_at };
+        Ok((decision, Some(Reservation::new(Box::new(refund)))))
+    }
+
+    async fn peek(&self, charges: &[Charge]) -> Result<Decision> {
+        match self.decide(charges, Mode::Peek).await? {
+            Some((_, decision)) => Ok(decision),
+            None => Ok(self.decide_alone(charges, Mode::Peek).await?.0),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A flood of keys that were never seen before.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails"
+)]
+
+mod support;
+
+use std::{fs, sync::Arc, time::Duration};
+
+use infra_ratelimit::{Limit, Limiter, Quota, address_key};
+use infra_testkit::clock::ManualClock;
+use support::charge;
+
+const BUDGET: usize = 4 << 20;
+
+/// The bytes of this process that are in memory.
+fn resident() -> usize {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
+
+/// The key of an attacker's address: IPv6 out of a /40, IPv4 out of a /14.
+fn attacker(number: u32) -> String {
+    let spread = number.wrapping_mul(2_654_435_761);
+    if number.is_multiple_of(2) {
+        let (site, network) = ((spread >> 24) & 0xff, (spread >> 8) & 0xffff);
+        return address_key(format!("2001:db8:{site:x}:{network:x}::1").parse().unwrap());
+    }
+    let [_, first, second, third] = (spread >> 7).to_be_bytes();
+    format!("10.{}.{second}.{third}", first & 3)
+}
+
+#[test]
+fn a_flood_of_keys_stays_within_its_bytes_and_harms_nobody_else() {
+    let n_keys: u32 =
+        std::env::var("INFRA_RATELIMIT_FLOOD").map_or(300_000, |text| text.parse().unwrap());
+    let clock = ManualClock::new();
+    let quota = Quota::new(2, Duration::from_mins(1)).unwrap();
+    let limiter =
+        Limiter::new(Arc::new(clock.clone())).limit("address", Limit::bucket(quota).budget(BUDGET));
+    let asks = |key: &str| limiter.decide(&[charge("address", key, 1)]).unwrap().is_admitted();
+    let spent = attacker(7);
+    assert!(asks(&spent) && asks(&spent) && !asks(&spent));
+    assert!(asks("192.0.2.1"));
+    let before = resident();
+    let (mut admitted, mut newcomers, mut most) = (0_u64, 0_u32, 0);
+    for number in 0..n_keys {
+        admitted += u64::from(asks(&attacker(number)));
+        most = most.max(limiter.bytes());
+        if number % (n_keys / 20) == 0 {
+            // Each honest newcomer comes from a network of its own.
+            newcomers += u32::from(asks(&format!("198.18.{newcomers}.1")));
+            assert!(!asks(&spent), "what was spent is not regained");
+        }
+    }
+    let grown = resident().saturating_sub(before);
+    println!("{n_keys} keys, {admitted} admitted, {most} bytes of {BUDGET}, {grown} resident");
+    assert!(most <= BUDGET && grown <= 2 * BUDGET, "{most} bytes kept, {grown} resident");
+    assert!(newcomers >= 20, "{newcomers} of 20 honest newcomers were admitted");
+    assert!(asks("192.0.2.1") && !asks("192.0.2.1"), "an old key has what it had");
+    // No key takes less than 64 bytes, and each has two tokens.
+    assert!(admitted <= 2 * (BUDGET as u64) / 64, "{admitted} tokens for a flood");
+}
