@@ -1,75 +1,112 @@
-//! Loads that are on their way: one per key, shared by all who wait for it.
+//! A load that is on its way, and the errors of loads that failed a moment ago.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
-use infra_core::Result;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use infra_core::{Error, Result, backoff::Backoff};
+use tokio::sync::SetOnce;
 
-/// One load and its result. Who comes first runs it; if that one is dropped, the next one does.
-pub(crate) type Flight<V> = Arc<OnceCell<Result<V>>>;
+use crate::entry::{Entry, NEVER, Nanos, nanos};
+use crate::read::Origin;
 
-/// The loads that are on their way. Their lock also orders fills and invalidations.
+/// What a load came to. Its value may be one that must not be kept.
 #[derive(Debug)]
-pub(crate) struct Flights<K, V>(pub(crate) Mutex<HashMap<K, Flight<V>>>);
+pub(crate) struct Landed<V> {
+    pub(crate) entry: Arc<Entry<V>>,
+    pub(crate) origin: Origin,
+}
 
-impl<K: Hash + Eq + Clone, V> Flights<K, V> {
+impl<V> Clone for Landed<V> {
+    fn clone(&self) -> Self {
+        Self { entry: Arc::clone(&self.entry), origin: self.origin }
+    }
+}
+
+/// One load, shared by all who wait for it. It runs in a task of its own, so who goes ends nothing.
+#[derive(Debug)]
+pub(crate) struct Flight<V> {
+    /// When it began, by the count of changes.
+    pub(crate) ticket: u64,
+    pub(crate) outcome: SetOnce<Result<Landed<V>>>,
+}
+
+impl<V> Flight<V> {
+    pub(crate) fn new(ticket: u64) -> Arc<Self> {
+        Arc::new(Self { ticket, outcome: SetOnce::new() })
+    }
+}
+
+/// An error that is told again until its time is over.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: Error,
+    until: Nanos,
+    attempt: u32,
+}
+
+/// The errors of a shard's keys, at most [`Failures::LIMIT`] of them; more are told only to those
+/// who waited.
+#[derive(Debug)]
+pub(crate) struct Failures<K>(HashMap<K, Failure>);
+
+impl<K: Hash + Eq + Clone> Failures<K> {
+    pub(crate) const LIMIT: usize = 256;
+
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
+        Self(HashMap::new())
     }
 
-    /// Returns the load of a key; one begins if there is none.
-    pub(crate) fn join(&self, key: &K) -> Seat<'_, K, V> {
-        let flight = Arc::clone(self.0.lock().entry(key.clone()).or_default());
-        Seat { flights: self, key: key.clone(), flight }
+    /// Returns the error that a key's load ended with, while it is told again.
+    pub(crate) fn get(&self, key: &K, now: Nanos) -> Option<Error> {
+        let failure = self.0.get(key)?;
+        (now < failure.until).then(|| failure.error.clone())
     }
-}
 
-/// A caller's part in a load; the last one to leave an unfinished load takes it away.
-#[derive(Debug)]
-pub(crate) struct Seat<'a, K: Hash + Eq, V> {
-    flights: &'a Flights<K, V>,
-    key: K,
-    pub(crate) flight: Flight<V>,
-}
-
-impl<K: Hash + Eq, V> Drop for Seat<'_, K, V> {
-    fn drop(&mut self) {
-        let mut flights = self.flights.0.lock();
-        let is_mine =
-            flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
-        // The map's and this one: clones are made under the lock, so no other can appear.
-        if is_mine && Arc::strong_count(&self.flight) <= 2 {
-            flights.remove(&self.key);
+    /// Notes that a load failed; returns whether that could be kept.
+    pub(crate) fn note(&mut self, key: &K, error: &Error, now: Nanos, pause: &Backoff) -> bool {
+        if Self::LIMIT <= self.0.len() && !self.0.contains_key(key) {
+            self.0.retain(|_, failure| now < failure.until);
         }
+        if Self::LIMIT <= self.0.len() && !self.0.contains_key(key) {
+            return false;
+        }
+        let attempt = self.0.get(key).map_or(1, |failure| failure.attempt.saturating_add(1));
+        let until = now.saturating_add(nanos(pause.pause_before(attempt))).min(NEVER - 1);
+        let error = error.clone();
+        self.0.insert(key.clone(), Failure { error, until, attempt });
+        true
+    }
+
+    pub(crate) fn forget(&mut self, key: &K) {
+        self.0.remove(key);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use infra_core::ErrorKind;
+
     use super::*;
 
     #[test]
-    fn a_load_is_kept_as_long_as_somebody_waits_for_it() {
-        let flights: Flights<u32, u32> = Flights::new();
-        let (one, two) = (flights.join(&1), flights.join(&1));
-        assert!(Arc::ptr_eq(&one.flight, &two.flight));
-        drop(one);
-        assert_eq!(flights.0.lock().len(), 1);
-        drop(two);
-        assert_eq!(flights.0.lock().len(), 0);
-        (0..1_000).for_each(|key| drop(flights.join(&key)));
-        assert_eq!(flights.0.lock().len(), 0, "abandoned loads leave nothing");
-    }
-
-    #[test]
-    fn who_leaves_a_superseded_load_leaves_the_later_one_alone() {
-        let flights: Flights<u32, u32> = Flights::new();
-        let superseded = flights.join(&1);
-        flights.0.lock().remove(&1);
-        let later = flights.join(&1);
-        drop(superseded);
-        assert_eq!(flights.0.lock().len(), 1);
-        drop(later);
+    fn an_error_is_told_for_longer_each_time_and_only_a_bounded_number_is_kept() {
+        let pause = Backoff::exponential(Duration::from_nanos(10));
+        let error = Error::new(ErrorKind::Unavailable, "load");
+        let mut failures = Failures::new();
+        assert!(failures.note(&0, &error, 100, &pause));
+        assert!(failures.get(&0, 109).is_some());
+        assert!(failures.get(&0, 110).is_none(), "at its end it is over");
+        failures.note(&0, &error, 110, &pause);
+        assert!(failures.get(&0, 129).is_some(), "the second time twice as long");
+        let kept = (1..1_000).filter(|key| failures.note(key, &error, 115, &pause)).count();
+        assert_eq!(kept, Failures::<i32>::LIMIT - 1);
+        assert!(failures.note(&5_000, &error, 500, &pause), "those that are over make room");
+        failures.forget(&5_000);
+        assert!(failures.get(&5_000, 500).is_none());
     }
 }

@@ -12,20 +12,41 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let options = Options::new(10_000).ttl(Duration::from_secs(60));
 //! let names = LocalCache::new(options, SystemClock::shared());
-//! let name = names.get_or_load(&7, async || Ok("Ann".to_owned())).await?;
+//! let name = names.get_or_load(&7, || async { Ok("Ann".to_owned()) }).await?;
 //! assert_eq!(name, "Ann");
 //! assert_eq!(names.get(&7).as_deref(), Some("Ann"));
 //! # Ok::<(), infra_core::Error>(()) }).unwrap();
 //! ```
 
+mod books;
 mod bytes;
+mod deadlines;
 mod entry;
+mod fence;
 mod flight;
+mod glob;
+mod group;
 mod local;
 mod options;
+mod read;
+mod recent;
+#[cfg(feature = "redis")]
+pub mod redis;
+mod sketch;
+mod stats;
+mod store;
+mod sync;
+mod tags;
 mod telemetry;
+mod tiered;
 
 pub use bytes::BytesCache;
-pub use local::LocalCache;
-pub use options::Options;
+pub use glob::Glob;
+pub use group::Group;
+pub use local::{Builder, Change, Computed, LocalCache, Sweeper};
+pub use options::{Options, Policy};
+pub use read::{Loaded, Origin, Read};
+pub use sketch::HeavyHitters;
+pub use stats::{Cause, Statistics};
 pub use telemetry::METRICS;
+pub use tiered::{Backplane, Outage, Tiered, TieredBuilder};

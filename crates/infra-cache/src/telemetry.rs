@@ -2,52 +2,93 @@
 
 use infra_core::metric::{Counter, Declaration, Label, LabelSet};
 
-/// How a key was looked up.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Lookup {
-    Hit,
-    Miss,
-    Stale,
+use crate::stats::Cause;
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident, $label:literal, [$($variant:ident = $text:literal),* $(,)?]) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) enum $name {
+            $($variant),*
+        }
+
+        impl Label for $name {
+            const SET: LabelSet = LabelSet { name: $label, values: &[$($text),*] };
+
+            fn value(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text),*
+                }
+            }
+        }
+    };
 }
 
-impl Label for Lookup {
-    const SET: LabelSet = LabelSet { name: "lookup", values: &["hit", "miss", "stale"] };
+label! {
+    /// How a key was looked up. What is served beyond its time is a hit or a miss, and stale.
+    Lookup, "lookup", [Hit = "hit", Miss = "miss", Stale = "stale"]
+}
+
+label! {
+    /// How a load ended.
+    Load, "load", [Kept = "kept", Superseded = "superseded", Failed = "failed"]
+}
+
+label! {
+    /// How a call of the second tier ended.
+    Call, "call", [Answered = "answered", Failed = "failed", Refused = "refused"]
+}
+
+label! {
+    /// What came over the backplane.
+    Heard, "heard", [Key = "key", Tag = "tag", Clear = "clear", Gap = "gap", Unknown = "unknown"]
+}
+
+impl Label for Cause {
+    const SET: LabelSet = LabelSet {
+        name: "cause",
+        values: &["expired", "evicted", "replaced", "removed", "invalidated"],
+    };
 
     fn value(self) -> &'static str {
         match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Replaced => "replaced",
+            Self::Removed => "removed",
+            Self::Invalidated => "invalidated",
         }
     }
 }
 
-/// How a load ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Load {
-    Kept,
-    Superseded,
-    Failed,
-}
-
-impl Label for Load {
-    const SET: LabelSet = LabelSet { name: "load", values: &["kept", "superseded", "failed"] };
-
-    fn value(self) -> &'static str {
-        match self {
-            Self::Kept => "kept",
-            Self::Superseded => "superseded",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-pub(crate) const LOOKUPS: Counter<Lookup> =
-    Counter::labelled("infra_cache_lookups_total", "Lookups, by what was found.");
+pub(crate) const LOOKUPS: Counter<Lookup> = Counter::labelled(
+    "infra_cache_lookups_total",
+    "Lookups, by what was found; hits are told in lots; what is served beyond its time is a hit or a miss, and stale.",
+);
 pub(crate) const LOADS: Counter<Load> = Counter::labelled(
     "infra_cache_loads_total",
     "Loads, by what became of them; superseded ones were invalidated on their way.",
 );
-
+pub(crate) const REMOVALS: Counter<Cause> =
+    Counter::labelled("infra_cache_removals_total", "Values that left, by why.");
+pub(crate) const UNHELD: Counter = Counter::new(
+    "infra_cache_unheld_errors_total",
+    "Errors of loads that were not held because too many others are.",
+);
+pub(crate) const CALLS: Counter<Call> = Counter::labelled(
+    "infra_cache_remote_calls_total",
+    "Calls of the second tier, by how they ended; refused ones were not sent, its circuit is open.",
+);
+pub(crate) const HEARD: Counter<Heard> = Counter::labelled(
+    "infra_cache_backplane_messages_total",
+    "What came over the backplane from other processes.",
+);
 /// The metrics of this crate.
-pub const METRICS: &[Declaration] = &[LOOKUPS.declaration(), LOADS.declaration()];
+pub const METRICS: &[Declaration] = &[
+    LOOKUPS.declaration(),
+    LOADS.declaration(),
+    REMOVALS.declaration(),
+    UNHELD.declaration(),
+    CALLS.declaration(),
+    HEARD.declaration(),
+];

@@ -52,14 +52,15 @@ impl Standings {
 
     /// Returns the first in an order; many who ask at once cost one look.
     pub(super) async fn leaderboard(&self, by: Leading) -> Result<Leaderboard> {
-        let load = async || {
+        let statistics = self.statistics.clone();
+        let load = || async move {
             let order = match by {
                 Leading::Wins => Order::Wins,
                 Leading::Score => Order::Score,
                 Leading::WinRate => Order::WinRate,
             };
-            let rows = self.statistics.leaderboard(order, LEADERS).await?;
-            let total = self.statistics.count().await?;
+            let rows = statistics.leaderboard(order, LEADERS).await?;
+            let total = statistics.count().await?;
             Ok(Leaderboard { by, rows: rows.iter().map(|row| leader(row)).collect(), total })
         };
         self.boards.get_or_load(&by, load).await
