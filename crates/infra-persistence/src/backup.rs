@@ -84,6 +84,9 @@ pub async fn restore(from: impl AsRef<Path>, options: Options) -> Result<u64> {
         if draft.exists() {
             std::fs::remove_dir_all(&draft).map_err(failed)?;
         }
+        // The whole file is checked before anything is made of it.
+        let mut reader = Reader::open(&from).map_err(failed)?;
+        while reader.next().map_err(failed)?.is_some() {}
         let mut reader = Reader::open(&from).map_err(failed)?;
         let count = fill(&draft, GROUP, &mut || reader.next()).map_err(failed)?;
         std::fs::rename(&draft, folder).map_err(failed)?;

@@ -190,21 +190,20 @@ pub async fn embedded(options: Options) -> Result<(Documents, OpenReport)> {
 pub(crate) fn fill(folder: &Path, group: usize, next: &mut Source<'_>) -> io::Result<u64> {
     std::fs::create_dir_all(folder)?;
     let engine = engine(folder, None)?;
-    let mut count = 0;
-    loop {
+    let (mut count, mut is_over) = (0, false);
+    while !is_over {
         let mut changes = Vec::with_capacity(group);
-        while changes.len() < group
-            && let Some((key, value)) = next()?
-        {
-            changes.push((key, Some(value)));
-        }
-        if changes.is_empty() {
-            engine.sync()?;
-            return Ok(count);
+        while !is_over && changes.len() < group {
+            match next()? {
+                Some((key, value)) => changes.push((key, Some(value))),
+                None => is_over = true,
+            }
         }
         count += changes.len() as u64;
         engine.apply(changes)?;
     }
+    engine.sync()?;
+    Ok(count)
 }
 
 /// Gives one key and value after the other.

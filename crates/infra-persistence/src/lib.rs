@@ -24,6 +24,7 @@
 
 mod archive;
 mod backup;
+mod config;
 mod coordinator;
 mod documents;
 mod embedded;
@@ -33,8 +34,10 @@ mod judge;
 mod layout;
 mod leases;
 mod memory;
+mod migration;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod rank;
 mod repository;
 mod select;
 mod snapshots;
@@ -46,6 +49,9 @@ mod witness;
 
 pub use archive::{Archive, Archived, Vault};
 pub use backup::restore;
+pub use config::{
+    Backends, Factory, Opened, Opening, Preset, RepositoryConfig, StorageConfig, Strategy,
+};
 pub use documents::Documents;
 pub use embedded::{OpenReport, Options, embedded};
 pub use hybrid::{
@@ -54,11 +60,13 @@ pub use hybrid::{
 };
 pub use leases::DocumentLeases;
 pub use memory::{memory, memory_with_history};
+pub use migration::{Migrated, Migrations, Run};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresDocuments, PostgresLeases, PostgresOptions};
 pub use repository::{
-    Entity, GameResult, Limits, Order, Overflow, PlayerResult, PlayerStatistics, RATED_GAMES,
-    Repository, RoomRecord, RoomStatus, Rooms, Standing, Statistics, Stored, Usage,
+    Entity, Export, GameResult, Limits, MAX_EXPORT, Order, Overflow, PlayerResult,
+    PlayerStatistics, RATED_GAMES, Ranked, Repository, RoomRecord, RoomStatus, Rooms, Standing,
+    Statistics, StatisticsUsage, Stored, Usage, Window,
 };
 pub use select::{Filter, Select, SelectExt, Sort, compare};
 pub use snapshots::Snapshots;

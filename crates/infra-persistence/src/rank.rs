@@ -22,15 +22,13 @@ struct Node<K> {
     right: Tree<K>,
 }
 
-fn size<K>(tree: &Tree<K>) -> usize {
-    tree.as_ref().map_or(0, |node| node.size)
+fn size<K>(tree: Option<&Node<K>>) -> usize {
+    tree.map_or(0, |node| node.size)
 }
 
-impl<K> Node<K> {
-    fn counted(mut self: Box<Self>) -> Box<Self> {
-        self.size = 1 + size(&self.left) + size(&self.right);
-        self
-    }
+/// Makes a tree of a node whose branches have changed.
+fn counted<K>(node: &mut Node<K>) {
+    node.size = 1 + size(node.left.as_deref()) + size(node.right.as_deref());
 }
 
 /// Splits a tree into the keys below `key` and the others.
@@ -39,11 +37,13 @@ fn split<K: Ord>(tree: Tree<K>, key: &K) -> (Tree<K>, Tree<K>) {
     if node.key < *key {
         let (low, high) = split(node.right.take(), key);
         node.right = low;
-        return (Some(node.counted()), high);
+        counted(&mut node);
+        return (Some(node), high);
     }
     let (low, high) = split(node.left.take(), key);
     node.left = high;
-    (low, Some(node.counted()))
+    counted(&mut node);
+    (low, Some(node))
 }
 
 /// Joins two trees of which the first has the smaller keys.
@@ -53,10 +53,12 @@ fn join<K>(low: Tree<K>, high: Tree<K>) -> Tree<K> {
         (Some(mut low), Some(mut high)) => {
             if high.priority < low.priority {
                 low.right = join(low.right.take(), Some(high));
-                return Some(low.counted());
+                counted(&mut low);
+                return Some(low);
             }
             high.left = join(Some(low), high.left.take());
-            Some(high.counted())
+            counted(&mut high);
+            Some(high)
         }
     }
 }
@@ -69,7 +71,8 @@ fn remove<K: Ord>(tree: Tree<K>, key: &K) -> Tree<K> {
         std::cmp::Ordering::Greater => node.right = remove(node.right.take(), key),
         std::cmp::Ordering::Equal => return join(node.left, node.right),
     }
-    Some(node.counted())
+    counted(&mut node);
+    Some(node)
 }
 
 impl<K> Default for Ranks<K> {
@@ -105,17 +108,13 @@ impl<K: Ord> Ranks<K> {
         let (mut tree, mut count) = (&self.root, 0);
         while let Some(node) = tree {
             if node.key.borrow() < key {
-                count += 1 + size(&node.left);
+                count += 1 + size(node.left.as_deref());
                 tree = &node.right;
             } else {
                 tree = &node.left;
             }
         }
         count
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        size(&self.root)
     }
 }
 
@@ -138,7 +137,7 @@ mod tests {
                     ranks.remove(&key);
                     model.remove(&key);
                 }
-                prop_assert_eq!(ranks.len(), model.len());
+                prop_assert_eq!(size(ranks.root.as_deref()), model.len());
                 for asked in [0, key, key + 1, 40] {
                     prop_assert_eq!(ranks.below(&asked), model.range(..asked).count());
                 }
@@ -148,12 +147,12 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_keys_in_order_make_no_deep_tree() {
-        fn depth<K>(tree: &Tree<K>) -> usize {
-            tree.as_ref().map_or(0, |node| 1 + depth(&node.left).max(depth(&node.right)))
+        fn depth<K>(tree: Option<&Node<K>>) -> usize {
+            tree.map_or(0, |node| 1 + depth(node.left.as_deref()).max(depth(node.right.as_deref())))
         }
         let mut ranks = Ranks::default();
         (0..100_000).for_each(|key| ranks.insert(key));
         assert_eq!(ranks.below(&77_777), 77_777);
-        assert!(depth(&ranks.root) < 100, "{}", depth(&ranks.root));
+        assert!(depth(ranks.root.as_deref()) < 100, "{}", depth(ranks.root.as_deref()));
     }
 }

@@ -22,7 +22,7 @@ use infra_core::{
 };
 use infra_persistence::{
     GameResult, Options, Order, PlayerResult, PlayerStatistics, RoomRecord, RoomStatus, Rooms,
-    Statistics, embedded, memory,
+    Statistics, Window, embedded, memory,
 };
 use proptest::prelude::*;
 use tokio::task::JoinSet;
@@ -309,5 +309,139 @@ fn what_cannot_be_a_room_or_result_is_refused_by_name() {
         let said = statistics.record(&twice).await.unwrap_err();
         assert_eq!(*said.kind(), ErrorKind::Invalid);
         assert!(said.to_string().contains("p1"), "{said}");
+    });
+}
+
+const DAY: u64 = 86_400_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn windows_and_ranks_are_those_of_a_naive_count_for_every_order(
+        games in proptest::collection::vec(
+            (0..70_u64, proptest::collection::btree_map(0..6_u8, (-3..4_i64, any::<bool>()), 1..5)),
+            1..50,
+        ),
+    ) {
+        run(async {
+            let statistics = PlayerStatistics::new(documents(), 100).unwrap();
+            // The second half finds boards in memory, and must keep them right.
+            let half = games.len() / 2;
+            let mut results: Vec<(u64, PlayerResult)> = Vec::new();
+            for (number, (day, players)) in games.iter().enumerate() {
+                let players: Vec<_> = players.iter().map(|(id, (score, has_won))| PlayerResult {
+                    player: format!("p{id}"),
+                    name: format!("p{id}"),
+                    score: *score,
+                    has_won: *has_won,
+                }).collect();
+                let ended = Timestamp::from_millis(day * DAY + 7);
+                let result = GameResult { game: number.to_string(), ended, players: players.clone() };
+                statistics.record(&result).await.unwrap();
+                results.extend(players.into_iter().map(|player| (*day, player)));
+                if number + 1 == half || number + 1 == games.len() {
+                    check_boards(&statistics, &results).await;
+                }
+            }
+        });
+    }
+}
+
+async fn check_boards(statistics: &PlayerStatistics, results: &[(u64, PlayerResult)]) {
+    let at = |day: u64| Timestamp::from_millis(day * DAY + DAY - 1);
+    for window in [Window::Day, Window::Week, Window::Month, Window::AllTime] {
+        for day in [0, 30, 31, results[0].0] {
+            let mut players: BTreeMap<&str, (u64, u64, i64)> = BTreeMap::new();
+            let within = |other: &u64| window.part(at(*other)) == window.part(at(day));
+            for (_, result) in results.iter().filter(|(other, _)| within(other)) {
+                let own = players.entry(&result.player).or_default();
+                *own = (own.0 + 1, own.1 + u64::from(result.has_won), own.2 + result.score);
+            }
+            for order in [Order::Wins, Order::Score, Order::WinRate] {
+                let worth = |(played, won, total): (u64, u64, i64)| {
+                    let rate = won * 1_000_000 / played;
+                    match order {
+                        Order::Wins => (i128::from(won), rate),
+                        Order::Score => (i128::from(total), 0),
+                        Order::WinRate => (i128::from(rate), won),
+                    }
+                };
+                let rated = |played: u64| order != Order::WinRate || 10 <= played;
+                for number in 0..7 {
+                    let player = format!("p{number}");
+                    let own = players.get(player.as_str()).filter(|own| rated(own.0));
+                    let wanted = own.map(|own| {
+                        let better =
+                            players.values().filter(|p| rated(p.0) && worth(*own) < worth(**p));
+                        1 + better.count() as u64
+                    });
+                    let rank = statistics.rank(order, (window, at(day)), &player).await.unwrap();
+                    assert_eq!(rank, wanted, "{order:?} {window:?} {day} {player}");
+                }
+                let mut wanted: Vec<_> = players.iter().filter(|(_, own)| rated(own.0)).collect();
+                wanted.sort_by_key(|(player, own)| (Reverse(worth(**own)), **player));
+                let wanted: Vec<_> =
+                    wanted.into_iter().map(|(player, _)| (*player).to_owned()).collect();
+                for limit in [0, 2, 99] {
+                    let found =
+                        statistics.leaderboard_of(order, (window, at(day)), limit).await.unwrap();
+                    let found: Vec<_> = found.into_iter().map(|own| own.player).collect();
+                    assert_eq!(
+                        found,
+                        wanted[..limit.min(wanted.len())],
+                        "{order:?} {window:?} {day}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ranks_exports_and_counts_are_exact_for_a_known_sequence() {
+    run(async {
+        let clock = Arc::new(infra_testkit::clock::ManualClock::new());
+        let shared: Arc<dyn infra_core::Clock> =
+            Arc::<infra_testkit::clock::ManualClock>::clone(&clock);
+        let statistics = PlayerStatistics::with_clock(documents(), 100, shared).unwrap();
+        assert!(statistics.of("p1").await.unwrap().is_none());
+        let now = Timestamp::from_millis(5);
+        let mut number = 0;
+        let mut record = async |player: &str, score: i64, has_won: bool| {
+            number += 1;
+            let (name, player) = (player.to_owned(), player.to_owned());
+            let players = vec![PlayerResult { player, name, score, has_won }];
+            let result = GameResult { game: number.to_string(), ended: now, players };
+            assert!(statistics.record(&result).await.unwrap());
+        };
+        for (player, score, wins) in [("p1", 10, 5), ("p2", 10, 3), ("p3", 10, 1), ("p4", 10, 1)] {
+            for game in 0..5 {
+                record(player, score, game < wins).await;
+            }
+        }
+        assert_eq!(statistics.of("p1").await.unwrap().unwrap().entity.won, 5);
+        let all = (Window::AllTime, now);
+        for (player, rank) in
+            [("p1", Some(1)), ("p2", Some(2)), ("p3", Some(3)), ("p4", Some(3)), ("p5", None)]
+        {
+            assert_eq!(statistics.rank(Order::Wins, all, player).await.unwrap(), rank, "{player}");
+        }
+        let export = statistics.export(Order::Wins, all, 3).await.unwrap();
+        let rows: Vec<_> =
+            export.players.iter().map(|row| (row.rank, row.statistics.player.as_str())).collect();
+        assert_eq!(rows, [(1, "p1"), (2, "p2"), (3, "p3")]);
+        assert_eq!(export.exported, infra_core::Clock::wall(clock.as_ref()));
+        let tied = statistics.export(Order::Score, all, 1_000).await.unwrap();
+        let rows: Vec<_> =
+            tied.players.iter().map(|row| (row.rank, row.statistics.player.as_str())).collect();
+        assert_eq!(
+            rows,
+            [(1, "p1"), (1, "p2"), (1, "p3"), (1, "p4")],
+            "ties are in the order of ids"
+        );
+        let usage = statistics.usage();
+        assert_eq!((usage.found, usage.unknown, usage.results), (1, 1, 20));
+        assert_eq!((usage.leaderboards, usage.boards_built, usage.ranks), (2, 1, 5));
     });
 }

@@ -1,5 +1,6 @@
 //! Repositories: typed documents, memory first, over any document store.
 
+mod boards;
 mod entity;
 mod limits;
 mod pending;
@@ -13,6 +14,9 @@ pub use self::{
     entity::{Entity, Standing, Stored},
     limits::{Limits, Overflow, Usage},
     rooms::{RoomRecord, RoomStatus, Rooms},
-    statistics::{GameResult, Order, PlayerResult, PlayerStatistics, RATED_GAMES, Statistics},
+    statistics::{
+        Export, GameResult, MAX_EXPORT, Order, PlayerResult, PlayerStatistics, RATED_GAMES, Ranked,
+        Statistics, StatisticsUsage, Window,
+    },
     typed::Repository,
 };

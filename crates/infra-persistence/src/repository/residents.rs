@@ -219,30 +219,40 @@ impl<E> Residents<E> {
     }
 
     /// Keeps what was read when `changes` writes had ended, unless it may be older than what is
-    /// stored now, or there is no room.
-    pub(crate) fn keep(&self, key: &Bytes, read: Option<(Stored<E>, Facts)>, changes: u64) {
-        let Some((stored, facts)) = read else {
-            let until = self.limits.clock.now() + self.limits.absence;
-            let mut shard = self.shard(key).write();
-            if changes == shard.changes && !shard.writing.contains_key(key) {
+    /// stored now, or there is no room. Returns what is in memory then: a reader that saw a write in
+    /// the store before its end must not show it before memory does.
+    pub(crate) fn keep(
+        &self,
+        key: &Bytes,
+        read: Option<(Stored<E>, Facts)>,
+        changes: u64,
+    ) -> Option<Stored<E>> {
+        let room = read.as_ref().and_then(|(_, facts)| self.take(1, facts.bytes));
+        let until = self.limits.clock.now() + self.limits.absence;
+        let mut shard = self.shard(key).write();
+        let resident = shard.entities.get(key).map(|own| own.stored.clone());
+        let is_newest = changes == shard.changes && !shard.writing.contains_key(key);
+        let may_stay = is_newest && resident.is_none();
+        match (read, room) {
+            (Some(read), Some(_)) if may_stay => {
+                self.insert(&mut shard, key, read);
+                drop(shard);
+                self.queue(key);
+            }
+            (None, _) if may_stay => {
                 if ABSENT <= shard.absent.len() {
                     shard.absent.clear();
                 }
                 shard.absent.insert(key.clone(), until);
             }
-            return;
-        };
-        let Some(room) = self.take(1, facts.bytes) else { return };
-        let mut shard = self.shard(key).write();
-        let is_newest = changes == shard.changes && !shard.writing.contains_key(key);
-        if !is_newest || shard.entities.contains_key(key) {
-            drop(shard);
-            self.give(&room);
-            return;
+            (_, room) => {
+                drop(shard);
+                if let Some(room) = &room {
+                    self.give(room);
+                }
+            }
         }
-        self.insert(&mut shard, key, (stored, facts));
-        drop(shard);
-        self.queue(key);
+        resident
     }
 
     /// Puts an entity into its shard; the room for it is taken already.

@@ -114,13 +114,12 @@ impl<E: Entity> Repository<E> {
         let changes = self.residents.changes(key);
         self.residents.tally.loads.fetch_add(1, Ordering::Relaxed);
         let Some(document) = self.documents.get(&self.collection, key).await? else {
-            self.residents.keep(key, None, changes);
-            return Ok(None);
+            return Ok(self.residents.keep(key, None, changes));
         };
         let (stored, bytes) = self.open(&document).await?;
         let facts = facts(stored.entity.as_ref(), key, bytes)?;
-        self.residents.keep(key, Some((stored.clone(), facts)), changes);
-        Ok(Some(stored))
+        let resident = self.residents.keep(key, Some((stored.clone(), facts)), changes);
+        Ok(Some(resident.unwrap_or(stored)))
     }
 
     /// Makes an entity of a document, from the archive if it is there; also returns its length.

@@ -124,7 +124,7 @@ impl UnitOfWork {
     }
 
     /// Runs work in units of its own until one is committed without a conflict, at most `tries`
-    /// times, and returns what it came to.
+    /// times, and returns what it came to. The work takes the unit and gives it back.
     ///
     /// # Errors
     ///
@@ -133,16 +133,20 @@ impl UnitOfWork {
     /// # Cancel safety
     ///
     /// As for [`UnitOfWork::commit`].
-    pub async fn run<T>(
+    pub async fn run<T, F>(
         documents: &Arc<dyn DocumentStore>,
         clock: &Arc<dyn Clock>,
         tries: usize,
-        work: impl AsyncFn(&mut Self) -> Result<T>,
-    ) -> Result<T> {
+        work: impl Fn(Self) -> F + Send,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<(Self, T)>> + Send,
+    {
         let mut attempt = 1;
         loop {
-            let mut unit = Self::new(Arc::clone(documents), Arc::clone(clock));
-            let made = work(&mut unit).await?;
+            let unit = Self::new(Arc::clone(documents), Arc::clone(clock));
+            let (unit, made) = work(unit).await?;
             match unit.commit().await {
                 Err(error)
                     if attempt < tries && matches!(error.kind(), ErrorKind::Conflict { .. }) =>
