@@ -196,8 +196,9 @@ impl Reader {
         let (key_length, value_length, chain) = (self.number()?, self.number()?, self.number()?);
         if key_length == END {
             let end = self.bytes(8.min(value_length))?;
-            let is_sound =
-                crc32c::crc32c_append(self.chain, &end) == chain && end == self.count.to_le_bytes();
+            let is_sound = value_length == 8
+                && crc32c::crc32c_append(self.chain, &end) == chain
+                && end == self.count.to_le_bytes();
             return if is_sound { Ok(None) } else { Err(damaged("the end does not fit")) };
         }
         let (key, value) = (self.bytes(key_length)?, self.bytes(value_length)?);
