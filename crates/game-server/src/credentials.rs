@@ -149,6 +149,7 @@ impl Credentials {
         let claims = Claims {
             user: player.to_string(),
             room: room.to_string(),
+            session: None,
             generation,
             expires: expiry(self.clock.wall(), LIFETIME),
         };

@@ -36,6 +36,13 @@ impl Close {
     /// What identified the client has expired.
     pub const EXPIRED: Self = Self::new(4009, "identification expired");
 
+    /// Authentication was refused, or too many tokens were.
+    pub const DENIED: Self = Self::new(4010, "not admitted");
+    /// The same session came back on another socket.
+    pub const REPLACED: Self = Self::new(4011, "replaced by a newer connection");
+    /// The user or the session may no longer be here.
+    pub const REVOKED: Self = Self::new(4012, "access was revoked");
+
     /// Creates a close.
     pub const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason: Cow::Borrowed(reason) }

@@ -19,7 +19,8 @@ use crate::{
     frame::{Class, Frame, Unsent},
     index::NotIdentified,
     lanes::Priority,
-    ledger::Ledger,
+    layer::{self, Layer},
+    ledger::{Account, Ledger},
     outbox::Outbox,
     registry::Registry,
 };
@@ -27,6 +28,13 @@ use crate::{
 /// Names a connection within its hub; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub(crate) u64);
+
+impl ConnectionId {
+    /// Returns it as a number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +84,8 @@ struct Inner {
     registry: Weak<Registry>,
     standing: Arc<Standing>,
     user: OnceLock<Arc<str>>,
+    session: OnceLock<Arc<str>>,
+    layers: OnceLock<Arc<[Arc<dyn Layer>]>>,
     ended: OnceLock<Ended>,
     /// Bytes of an unfinished message that are held for this client.
     inbound: AtomicUsize,
@@ -98,6 +108,8 @@ impl Connection {
             registry,
             standing,
             user: OnceLock::new(),
+            session: OnceLock::new(),
+            layers: OnceLock::new(),
             ended: OnceLock::new(),
             inbound: AtomicUsize::new(0),
             good_until: AtomicU64::new(u64::MAX),
@@ -132,9 +144,34 @@ impl Connection {
     ///
     /// Why it was not taken. [`Unsent::TooSlow`] closes the connection.
     pub fn offer(&self, frame: Frame, class: Class, at: Priority) -> Result<(), Unsent> {
-        let taken = self.0.outbox.push(frame, class, at);
+        self.offer_for(frame, class, at, None)
+    }
+
+    /// As [`offer`](Self::offer), on the account of a room.
+    pub(crate) fn offer_for(
+        &self,
+        frame: Frame,
+        class: Class,
+        at: Priority,
+        account: Option<&Arc<Account>>,
+    ) -> Result<(), Unsent> {
+        let Some(frame) = self.through_layers(frame) else {
+            return self.0.outbox.refuse(account);
+        };
+        let taken = self.0.outbox.push(frame, class, at, account);
         self.keep_budget();
         taken
+    }
+
+    fn through_layers(&self, frame: Frame) -> Option<Frame> {
+        match self.0.layers.get() {
+            Some(layers) => layer::outbound(layers, self, frame),
+            None => Some(frame),
+        }
+    }
+
+    pub(crate) fn set_layers(&self, layers: Arc<[Arc<dyn Layer>]>) {
+        self.0.layers.get_or_init(|| layers);
     }
 
     /// Gives a message to the client's queue once there is room for it.
@@ -155,6 +192,9 @@ impl Connection {
         at: Priority,
         patience: Duration,
     ) -> Result<(), Unsent> {
+        let Some(frame) = self.through_layers(frame) else {
+            return self.0.outbox.refuse(None);
+        };
         let taken = self.0.outbox.push_when_room(frame, at, patience).await;
         self.keep_budget();
         taken
@@ -179,6 +219,17 @@ impl Connection {
     /// Returns whose connection it is, once that is known.
     pub fn user(&self) -> Option<&str> {
         self.0.user.get().map(AsRef::as_ref)
+    }
+
+    /// Says which session of its user this connection continues, such as one login of one device;
+    /// the first word counts.
+    pub fn set_session(&self, session: &str) {
+        self.0.session.get_or_init(|| Arc::from(session));
+    }
+
+    /// Returns which session of its user this connection continues, once that is known.
+    pub fn session(&self) -> Option<&str> {
+        self.0.session.get().map(AsRef::as_ref)
     }
 
     /// Sets until when the connection may live, such as the expiry of its token; a fresh token

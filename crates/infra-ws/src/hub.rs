@@ -110,6 +110,12 @@ impl Hub {
         self.is_draining.load(Ordering::Acquire)
     }
 
+    /// Refuses new connections from now on; the readiness of the hub is off.
+    pub fn begin_drain(&self) {
+        // Release pairs with the acquire in `is_draining`.
+        self.is_draining.store(true, Ordering::Release);
+    }
+
     /// Refuses new connections and closes the open ones with `close`, each at a random moment of
     /// `spread`, so that they do not all come back at once; waits up to `grace` for their end.
     ///
@@ -125,7 +131,7 @@ impl Hub {
         grace: Duration,
         last_words: impl Fn(&Connection),
     ) -> Drained {
-        self.is_draining.store(true, Ordering::Release);
+        self.begin_drain();
         let mut order: Vec<(Duration, Connection)> = self
             .connections()
             .into_iter()

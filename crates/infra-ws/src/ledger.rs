@@ -2,7 +2,43 @@
 
 use std::ops::AddAssign;
 
+use parking_lot::Mutex;
+
 use crate::telemetry::{DELIVERED, ENQUEUED, Fate, UNDELIVERED};
+
+/// The ledger of a room: what became of the messages that were sent to it, on all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Account(Mutex<Ledger>);
+
+impl Account {
+    pub(crate) fn ledger(&self) -> Ledger {
+        *self.0.lock()
+    }
+
+    pub(crate) fn enqueued(&self) {
+        let mut ledger = self.0.lock();
+        ledger.enqueued += 1;
+        ledger.waiting += 1;
+    }
+
+    pub(crate) fn settled(&self, fate: Settled) {
+        let mut ledger = self.0.lock();
+        ledger.waiting -= 1;
+        match fate {
+            Settled::Delivered => ledger.delivered += 1,
+            Settled::Dropped => ledger.dropped += 1,
+            Settled::Discarded => ledger.discarded += 1,
+        }
+    }
+}
+
+/// What became of one message in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Delivered,
+    Dropped,
+    Discarded,
+}
 
 /// What became of the messages to a client, or to all clients.
 ///

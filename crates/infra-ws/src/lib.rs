@@ -41,9 +41,11 @@ mod connection;
 mod driver;
 mod facts;
 mod frame;
+pub mod history;
 mod hub;
 mod index;
 mod lanes;
+pub mod layer;
 mod ledger;
 mod listener;
 mod metered;
@@ -53,12 +55,15 @@ mod outbox;
 mod reader;
 mod registry;
 pub mod resume;
+pub mod room;
 mod rooms;
+pub mod sync;
 mod telemetry;
 pub mod token;
 mod tracker;
 mod upgrade;
 mod watch;
+pub mod wire;
 mod writer;
 
 pub use app::{App, Inbound};
@@ -76,3 +81,9 @@ pub use origin::{OriginPolicy, OriginRefused};
 pub use rooms::Rooms;
 pub use telemetry::METRICS;
 pub use upgrade::{Refused, upgrade};
+
+/// Returns how many cases a property runs: `WS_CASES`, or `cases`.
+#[cfg(test)]
+pub(crate) fn suite_cases(cases: u32) -> u32 {
+    std::env::var("WS_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(cases)
+}

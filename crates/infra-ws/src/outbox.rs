@@ -10,20 +10,31 @@ use crate::{
     close::Close,
     frame::{Class, Frame, Unsent},
     lanes::{Lanes, Priority},
-    ledger::Ledger,
+    ledger::{Account, Ledger, Settled},
     options::Options,
 };
 
 /// How many messages are written between two flushes.
 const BATCH: u64 = 64;
 
+/// A message that waits.
+#[derive(Debug)]
+struct Waiting {
+    frame: Frame,
+    class: Class,
+    /// The room that sent it, if one did.
+    account: Option<Arc<Account>>,
+}
+
 #[derive(Debug)]
 struct Queue {
-    lanes: Lanes<(Frame, Class)>,
+    lanes: Lanes<Waiting>,
     /// Bytes that wait or are being written: what the process holds for this client.
     bytes: usize,
     /// Messages and bytes of them that are being written.
     writing: (u64, usize),
+    /// The rooms on whose account they are.
+    accounts: Vec<Arc<Account>>,
     ledger: Ledger,
     exported: Ledger,
     /// Set once: nothing is taken any more, and this is how it ends.
@@ -56,6 +67,7 @@ impl Outbox {
             lanes: Lanes::new(),
             bytes: 0,
             writing: (0, 0),
+            accounts: Vec::new(),
             ledger: Ledger::default(),
             exported: Ledger::default(),
             close: None,
@@ -66,11 +78,34 @@ impl Outbox {
     }
 
     /// Takes a message, or refuses it; never waits.
-    pub(crate) fn push(&self, frame: Frame, class: Class, at: Priority) -> Result<(), Unsent> {
-        let taken = self.with(|queue| queue.push(frame, class, at, &self.options));
+    pub(crate) fn push(
+        &self,
+        frame: Frame,
+        class: Class,
+        at: Priority,
+        account: Option<&Arc<Account>>,
+    ) -> Result<(), Unsent> {
+        let waiting = Waiting { frame, class, account: account.map(Arc::clone) };
+        let taken = self.with(|queue| queue.push(waiting, at, &self.options));
         // A refusal may have closed the connection, which the writer must hear as well.
         self.changed.notify_one();
         taken
+    }
+
+    /// Counts a message that a layer kept back as dropped.
+    pub(crate) fn refuse(&self, account: Option<&Arc<Account>>) -> Result<(), Unsent> {
+        self.with(|queue| {
+            if queue.is_closing() {
+                return Err(Unsent::Ended);
+            }
+            queue.ledger.enqueued += 1;
+            queue.ledger.dropped += 1;
+            if let Some(account) = account {
+                account.enqueued();
+                account.settled(Settled::Dropped);
+            }
+            Err(Unsent::Dropped)
+        })
     }
 
     /// Takes a message as soon as there is room for it; it counts only once it is taken.
@@ -87,7 +122,9 @@ impl Outbox {
                 freed.as_mut().enable();
                 let taken = self.with(|queue| {
                     let is_time = queue.is_closing() || queue.has_room(&frame, &self.options);
-                    is_time.then(|| queue.push(frame.clone(), Class::IfRoom, at, &self.options))
+                    let class = Class::IfRoom;
+                    let waiting = || Waiting { frame: frame.clone(), class, account: None };
+                    is_time.then(|| queue.push(waiting(), at, &self.options))
                 });
                 if let Some(taken) = taken {
                     self.changed.notify_one();
@@ -148,6 +185,7 @@ impl Outbox {
             queue.bytes -= bytes;
             queue.ledger.waiting -= messages;
             queue.ledger.delivered += messages;
+            queue.accounts.drain(..).for_each(|account| account.settled(Settled::Delivered));
             queue.export();
         });
         self.freed.notify_waiters();
@@ -162,6 +200,7 @@ impl Outbox {
             queue.bytes -= bytes;
             queue.ledger.waiting -= messages;
             queue.ledger.discarded += messages;
+            queue.accounts.drain(..).for_each(|account| account.settled(Settled::Discarded));
             queue.export();
             queue.ledger
         });
@@ -197,26 +236,27 @@ impl Queue {
         self.is_ended || self.close.is_some()
     }
 
-    fn push(
-        &mut self,
-        frame: Frame,
-        class: Class,
-        at: Priority,
-        options: &Options,
-    ) -> Result<(), Unsent> {
+    fn push(&mut self, new: Waiting, at: Priority, options: &Options) -> Result<(), Unsent> {
         if self.is_closing() {
             return Err(Unsent::Ended);
         }
+        let class = new.class;
         self.ledger.enqueued += 1;
+        if let Some(account) = &new.account {
+            account.enqueued();
+        }
         if let Class::Latest(_) = class {
             self.drop_first(|waiting| waiting == class);
         }
-        while !self.has_room(&frame, options) {
+        while !self.has_room(&new.frame, options) {
             let may_yield = |waiting| matches!(waiting, Class::Ephemeral | Class::Latest(_));
             if class != Class::IfRoom && self.drop_first(may_yield) {
                 continue;
             }
             self.ledger.dropped += 1;
+            if let Some(account) = &new.account {
+                account.settled(Settled::Dropped);
+            }
             if class != Class::Durable {
                 return Err(Unsent::Dropped);
             }
@@ -224,8 +264,8 @@ impl Queue {
             return Err(Unsent::TooSlow);
         }
         self.ledger.waiting += 1;
-        self.bytes += frame.len();
-        self.lanes.push(at, (frame, class));
+        self.bytes += new.frame.len();
+        self.lanes.push(at, new);
         Ok(())
     }
 
@@ -235,17 +275,25 @@ impl Queue {
     }
 
     fn drop_first(&mut self, is_victim: impl Fn(Class) -> bool) -> bool {
-        let Some((frame, _)) = self.lanes.remove_first(|(_, class)| is_victim(*class)) else {
+        let Some(victim) = self.lanes.remove_first(|waiting| is_victim(waiting.class)) else {
             return false;
         };
-        self.bytes -= frame.len();
+        self.bytes -= victim.frame.len();
         self.ledger.waiting -= 1;
         self.ledger.dropped += 1;
+        if let Some(account) = victim.account {
+            account.settled(Settled::Dropped);
+        }
         true
     }
 
     fn discard_waiting(&mut self) {
         let (messages, bytes) = self.writing;
+        while let Some(waiting) = self.lanes.pop() {
+            if let Some(account) = waiting.account {
+                account.settled(Settled::Discarded);
+            }
+        }
         self.lanes.clear();
         self.bytes = bytes;
         self.ledger.discarded += self.ledger.waiting - messages;
@@ -259,11 +307,12 @@ impl Queue {
         let mut frames = Vec::new();
         let (mut messages, mut bytes) = (0, 0);
         while messages < BATCH
-            && let Some((frame, _)) = self.lanes.pop()
+            && let Some(Waiting { frame, class: _, account }) = self.lanes.pop()
         {
             messages += 1;
             bytes += frame.len();
             frames.push(frame);
+            self.accounts.extend(account);
         }
         self.writing = (messages, bytes);
         Some(Batch::Frames { frames, is_closing: self.close.is_some() })
@@ -289,7 +338,7 @@ mod tests {
     }
 
     fn send(outbox: &Outbox, text: &str, class: Class) -> Result<(), Unsent> {
-        outbox.push(Frame::text(text), class, Priority::Normal)
+        outbox.push(Frame::text(text), class, Priority::Normal, None)
     }
 
     fn texts(batch: Batch) -> Vec<String> {
@@ -343,7 +392,7 @@ mod tests {
     async fn the_first_close_counts_and_comes_after_what_waits() {
         let outbox = outbox(10, 100);
         let binary = Frame::binary(&b"x"[..]);
-        assert_eq!(outbox.push(binary, Class::Durable, Priority::Normal), Ok(()));
+        assert_eq!(outbox.push(binary, Class::Durable, Priority::Normal, None), Ok(()));
         outbox.close(Close::RESTART);
         outbox.close(Close::NORMAL);
         assert_eq!(texts(outbox.next().await), ["b\"x\""]);
@@ -400,10 +449,10 @@ mod tests {
                 let frame = Frame::text("x".repeat(length));
                 let at = urgency[length % 4];
                 let _taken = match step {
-                    0 => outbox.push(frame, Class::Durable, at),
-                    1 | 2 => outbox.push(frame, Class::Ephemeral, at),
-                    3 | 4 => outbox.push(frame, Class::Latest(length as u64 % 3), at),
-                    5 => outbox.push(frame, Class::IfRoom, at),
+                    0 => outbox.push(frame, Class::Durable, at, None),
+                    1 | 2 => outbox.push(frame, Class::Ephemeral, at, None),
+                    3 | 4 => outbox.push(frame, Class::Latest(length as u64 % 3), at, None),
+                    5 => outbox.push(frame, Class::IfRoom, at, None),
                     6 if length == 0 => { outbox.shed(SLOW); Ok(()) }
                     7 if length == 0 => { outbox.close(SLOW); Ok(()) }
                     8 if length == 0 => { outbox.end(); Ok(()) }

@@ -64,6 +64,54 @@ pub(crate) const SHED: Counter<Direction> = Counter::labelled(
     "Connections that were closed because the process held too much.",
 );
 
+pub(crate) const MIDDLEWARE: Counter<Middleware> = Counter::labelled(
+    "infra_ws_rejected_messages_total",
+    "Messages that a layer of middleware did not pass on.",
+);
+pub(crate) const RESUMED: Counter<Outcome> =
+    Counter::labelled("infra_ws_resumes_total", "Clients that came back, by what they were given.");
+pub(crate) const ROOMS: Gauge = Gauge::new("infra_ws_rooms", "", "Rooms with somebody in them.");
+pub(crate) const PUBLISHED: Counter =
+    Counter::new("infra_ws_published_total", "Events that were published to rooms.");
+pub(crate) const HANDLERS: Counter =
+    Counter::new("infra_ws_handler_panics_total", "Panics of handlers of the local event bus.");
+
+/// Why a layer did not pass a message on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Middleware {
+    Invalid,
+    Limited,
+}
+
+impl Label for Middleware {
+    const SET: LabelSet = LabelSet { name: "reason", values: &["invalid", "limited"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Limited => "limited",
+        }
+    }
+}
+
+/// What a client that came back was given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    Recovered,
+    NotRecovered,
+}
+
+impl Label for Outcome {
+    const SET: LabelSet = LabelSet { name: "outcome", values: &["recovered", "not_recovered"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::NotRecovered => "not_recovered",
+        }
+    }
+}
+
 /// Which budget was exceeded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Direction {
@@ -122,4 +170,9 @@ pub const METRICS: &[Declaration] = &[
     DELIVERED.declaration(),
     UNDELIVERED.declaration(),
     SHED.declaration(),
+    MIDDLEWARE.declaration(),
+    RESUMED.declaration(),
+    ROOMS.declaration(),
+    PUBLISHED.declaration(),
+    HANDLERS.declaration(),
 ];

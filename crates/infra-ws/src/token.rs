@@ -30,6 +30,9 @@ pub struct Claims {
     /// The room it is good for.
     #[serde(rename = "r")]
     pub room: String,
+    /// The session of the user that it continues, such as one device; none if users have one.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// Which of the tokens of this user and room it is.
     #[serde(rename = "g")]
     pub generation: u32,
@@ -251,6 +254,7 @@ mod tests {
         Claims {
             user: "ann".to_owned(),
             room: "ROOM".to_owned(),
+            session: None,
             generation: 3,
             expires: expiry(NOW, Duration::from_mins(1)),
         }
