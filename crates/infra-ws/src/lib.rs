@@ -34,6 +34,7 @@
 mod admission;
 mod app;
 mod budget;
+pub mod changes;
 #[cfg(feature = "client")]
 pub mod client;
 mod close;

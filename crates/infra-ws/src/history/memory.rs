@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_beyond_count_bytes_or_age_is_evicted_and_said_so() {
         let clock = ManualClock::new();
-        let bounds = Bounds::new().count(3).bytes(10).age(Duration::from_secs(60));
+        let bounds = Bounds::new().count(3).bytes(10).age(Duration::from_mins(1));
         let history = MemoryHistory::new(bounds, Arc::new(clock.clone()));
         for _ in 0..5 {
             history.append("a", Bytes::from_static(b"x")).await.unwrap();
@@ -198,7 +198,7 @@ mod tests {
         history.append("a", Bytes::from_static(b"123456789")).await.unwrap();
         assert_eq!(offsets(&history, 4).await, (5, 6, vec![5, 6]), "bytes");
         assert_eq!(history.bytes(), 10);
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         assert_eq!(offsets(&history, 5).await, (7, 6, vec![]), "age");
         history.append("a", Bytes::from_static(b"x")).await.unwrap();
         assert_eq!(offsets(&history, 6).await, (7, 7, vec![7]), "offsets go on");
