@@ -17,6 +17,8 @@ use crate::close::Close;
 pub enum Received {
     /// A text message.
     Text(String),
+    /// A binary message.
+    Binary(bytes::Bytes),
     /// The end; `None` if the connection was cut without a close.
     Closed(Option<Close>),
 }
@@ -72,8 +74,25 @@ impl Client {
     ///
     /// Dropping the future may leave the message sent in part; use the client no more.
     pub async fn send(&mut self, text: impl Into<String>) -> Result<()> {
+        self.send_message(Message::text(text.into())).await
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_binary(&mut self, bytes: impl Into<bytes::Bytes>) -> Result<()> {
+        self.send_message(Message::Binary(bytes.into())).await
+    }
+
+    async fn send_message(&mut self, message: Message) -> Result<()> {
         self.0
-            .send(Message::text(text.into()))
+            .send(message)
             .await
             .map_err(|cause| Error::new(ErrorKind::Unavailable, "send to WebSocket").because(cause))
     }
@@ -97,6 +116,7 @@ impl Client {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Text(text))) => return Received::Text(text.to_string()),
+                Some(Ok(Message::Binary(bytes))) => return Received::Binary(bytes),
                 Some(Ok(Message::Close(frame))) => {
                     return Received::Closed(frame.map(|frame| Close {
                         code: frame.code.into(),

@@ -178,7 +178,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 async fn text(client: &mut Client) -> String {
     match client.receive(PATIENCE).await.unwrap() {
         Received::Text(text) => text,
-        Received::Closed(close) => panic!("closed: {close:?}"),
+        other @ (Received::Binary(_) | Received::Closed(_)) => panic!("{other:?}"),
     }
 }
 

@@ -95,6 +95,7 @@ impl Player {
     pub(crate) async fn within(&mut self, patience: Duration) -> Result<Option<Value>, Failure> {
         match self.client.receive(patience).await? {
             Received::Text(text) => Ok(Some(serde_json::from_str(&text)?)),
+            Received::Binary(_) => Err("a binary message".into()),
             Received::Closed(_) => Ok(None),
         }
     }

@@ -100,12 +100,11 @@ impl EventBus {
         let mut handled = Handled::default();
         for handler in handlers {
             let work = async { handler(Arc::clone(&payload)).await };
-            match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(()) => handled.done += 1,
-                Err(_) => {
-                    HANDLERS.add(1);
-                    handled.panicked += 1;
-                }
+            if AssertUnwindSafe(work).catch_unwind().await.is_ok() {
+                handled.done += 1;
+            } else {
+                HANDLERS.add(1);
+                handled.panicked += 1;
             }
         }
         handled
