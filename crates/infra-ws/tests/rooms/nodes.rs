@@ -43,7 +43,7 @@ async fn pair(check: Duration) -> (Server, Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_on_one_node_is_heard_on_the_other_once_and_in_order() {
-    let (one, two) = pair(Duration::from_secs(60)).await;
+    let (one, two) = pair(Duration::from_mins(1)).await;
     let (mut ann, _) = one.in_room("ann", "room").await;
     let (mut bob, _) = two.in_room("bob", "room").await;
     let rooms = [one.rooms.clone(), two.rooms.clone()];
@@ -89,12 +89,12 @@ async fn without_a_bus_the_check_of_the_history_finds_what_was_missed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_resumes_what_a_node_that_died_had_begun() {
     let history = shared();
-    let one = node(&history, Duration::from_secs(60)).await;
+    let one = node(&history, Duration::from_mins(1)).await;
     let (mut ann, _) = one.in_room("ann", "room").await;
     let place = ann.publish("room", json!("first")).await["place"].clone();
     assert_eq!(place["offset"], 1);
     one.shutdown.close(Duration::ZERO).await;
-    let two = node(&history, Duration::from_secs(60)).await;
+    let two = node(&history, Duration::from_mins(1)).await;
     two.rooms.publish("room", &json!("second")).await.unwrap();
     let mut again = two.player("ann").await;
     let joined = again.join("room", place).await;
