@@ -11,6 +11,7 @@
 //! One frame is one atomic commit. A group of commits shares one `fdatasync`; only then are they
 //! visible and acknowledged.
 
+mod backup;
 mod disk;
 pub(crate) mod frame;
 mod options;

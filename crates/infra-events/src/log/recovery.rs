@@ -94,6 +94,12 @@ pub(super) fn open(options: &Options) -> Result<Opened> {
     scan.finish(witness, lock).map_err(io_error)
 }
 
+/// Checks every frame of a log without changing anything; it may be written to meanwhile.
+pub(super) fn check(options: &Options) -> Result<RecoveryReport> {
+    let reading = Options { mode: Mode::ReadOnly, ..options.clone() };
+    open(&reading).map(|opened| opened.report)
+}
+
 fn io_error(cause: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, OPEN).because(cause)
 }

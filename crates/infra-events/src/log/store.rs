@@ -1,6 +1,7 @@
 //! The event store over the log.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
+    backup,
     options::{Mode, Options},
     reader::Reader,
     recovery::{self, RecoveryReport},
@@ -44,6 +46,7 @@ pub struct LogEventStore {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     permits: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    options: Options,
     is_read_only: bool,
 }
 
@@ -76,6 +79,7 @@ impl LogEventStore {
         let is_read_only = options.mode == Mode::ReadOnly;
         let permits = Arc::new(Semaphore::new(options.queue.max(1)));
         let report = opened.report.clone();
+        let kept = options.clone();
         POISONED.set(0.0);
         let (jobs, receiver) = mpsc::channel();
         let writer = {
@@ -96,9 +100,47 @@ impl LogEventStore {
             jobs: Mutex::new(Some(jobs)),
             permits,
             thread: Mutex::new(Some(thread)),
+            options: kept,
             is_read_only,
         };
         Ok((store, report))
+    }
+
+    /// Reads every frame of a log in `options`' folder and checks it, without changing anything.
+    ///
+    /// The log may be open, in this process or another one. Damage is in the report, not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the disk fails, [`ErrorKind::Unsupported`] for a format of
+    /// another version.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn verify(options: Options) -> Result<RecoveryReport> {
+        blocking(move || recovery::check(&options)).await
+    }
+
+    /// Copies everything that was acknowledged to another folder while appends go on, and checks
+    /// every frame of the copy; the copy is opened as any log.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] if the folder holds a log already, [`ErrorKind::Corrupt`] if the log
+    /// or the copy is damaged, [`ErrorKind::Unavailable`] if the disk fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future lets the copying finish in the background.
+    pub async fn backup(&self, folder: impl Into<PathBuf>) -> Result<RecoveryReport> {
+        let (options, folder) = (self.options.clone(), folder.into());
+        let report = blocking(move || backup::copy(&options, &folder)).await?;
+        match &report.lost {
+            None => Ok(report),
+            Some(lost) => Err(Error::new(ErrorKind::Corrupt, "back up event log")
+                .detail(format!("{} at byte {}: {}", lost.segment, lost.offset, lost.why))),
+        }
     }
 
     /// Ends the writer after everything that waits was written, and releases the folder.

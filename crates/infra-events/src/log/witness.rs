@@ -62,6 +62,11 @@ impl Witness {
     }
 }
 
+/// Reads the newest testimony of a folder, if there is a sound one.
+pub(super) fn read(disk: &dyn Disk, folder: &Path) -> io::Result<Option<Testimony>> {
+    Witness::open(disk, folder, false).map(|(_, testimony)| testimony)
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Newest(Testimony);
 

@@ -124,8 +124,8 @@ impl<P: Projection> Follow for Inline<P> {
 ///     type View = u64;
 ///     fn name(&self) -> &str { "count" }
 ///     fn keys(&self, event: &RecordedEvent) -> Vec<String> { vec![event.stream.to_string()] }
-///     fn apply(&self, _key: &str, count: &mut u64, _event: &RecordedEvent) -> Result<()> {
-///         *count += 1;
+///     fn apply(&self, _key: &str, view: &mut u64, _event: &RecordedEvent) -> Result<()> {
+///         *view += 1;
 ///         Ok(())
 ///     }
 /// }

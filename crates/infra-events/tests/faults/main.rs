@@ -15,3 +15,4 @@ mod disk;
 mod failing;
 mod model;
 mod support;
+mod upkeep;

@@ -1,0 +1,21 @@
+//! What stands on the event stores: aggregates, projections, the archive, subscriptions, and what
+//! is PostgreSQL's own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails"
+)]
+
+#[cfg(feature = "archive")]
+mod archive;
+mod crash;
+mod game;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod projections;
+mod sourcing;
+mod subscribe;
