@@ -120,6 +120,7 @@ impl ArchivedEventStore {
     /// # Cancel safety
     ///
     /// Dropping the future leaves some events in both places; it may be repeated.
+    #[tracing::instrument(level = "debug", skip_all, fields(%stream))]
     pub async fn archive(&self, stream: &StreamName) -> Result<Archived> {
         let shared = &self.0;
         let mut archived = Archived::default();

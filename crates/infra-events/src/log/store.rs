@@ -209,6 +209,7 @@ impl Source for LogSource {
 
 #[async_trait]
 impl EventStore for LogEventStore {
+    #[tracing::instrument(level = "debug", skip_all, fields(streams = append.streams.len()))]
     async fn append(&self, append: Append) -> Result<Appended> {
         let context = Context::current();
         let (correlation, trace) = (context.correlation_id(), context.trace_context());

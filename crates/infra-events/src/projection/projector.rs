@@ -136,6 +136,7 @@ impl<P: Projection> Projector<P> {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the page committed or not.
+    #[tracing::instrument(level = "debug", skip_all, fields(projection = self.name()))]
     pub async fn step(&self) -> Result<Progress> {
         let mut known = self.known.lock().await;
         let current = match known.take() {
