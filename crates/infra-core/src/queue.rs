@@ -103,6 +103,19 @@ impl Message {
         self.dedup = Some(dedup.into());
         self
     }
+
+    /// Adds a fact beside the payload.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Returns whether its time to live is over at `now`, if it was published at `published`; the
+    /// instant of its end belongs to what is over.
+    pub fn is_expired(&self, published: Timestamp, now: Timestamp) -> bool {
+        self.ttl.is_some_and(|ttl| published.plus(ttl) <= now)
+    }
 }
 
 /// How often a message was handed out and how that ended.
@@ -116,6 +129,8 @@ pub struct Attempts {
     pub crashes: u32,
     /// Times it was given back unharmed.
     pub releases: u32,
+    /// Times it came back from the dead letters; the other counts began anew each time.
+    pub replays: u32,
 }
 
 /// What becomes of a delivery.
@@ -132,6 +147,11 @@ pub enum Settlement {
     },
     /// Not worked on; deliver it again at once. It counts as no attempt.
     Release,
+    /// Its handler broke down, as by a panic; deliver it again at once, until the limit of crashes.
+    Crash {
+        /// What is known of it.
+        reason: String,
+    },
     /// Failed for good.
     DeadLetter {
         /// Why.
@@ -229,6 +249,19 @@ impl Delivery {
         self.settle(Settlement::Release).await
     }
 
+    /// Says that its handler broke down.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Delivery::ack`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Delivery::nack`].
+    pub async fn crashed(self, reason: impl Into<String>) -> Result<()> {
+        self.settle(Settlement::Crash { reason: reason.into() }).await
+    }
+
     /// Says that it failed for good.
     ///
     /// # Errors
@@ -289,6 +322,60 @@ pub struct Stats {
     pub oldest: Duration,
 }
 
+/// What kind of end made a message a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It failed as often as it may.
+    Failed,
+    /// A consumer said that it can never be done.
+    Refused,
+    /// As many consumers as may were lost with it.
+    Crashed,
+    /// Its time to live was over.
+    Expired,
+    /// Newer messages needed its place.
+    Displaced,
+    /// It was delivered or given back as often as it may.
+    Exhausted,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 6] = [
+        Self::Failed,
+        Self::Refused,
+        Self::Crashed,
+        Self::Expired,
+        Self::Displaced,
+        Self::Exhausted,
+    ];
+
+    /// Returns the cause's name, for stored records, metrics and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Crashed => "crashed",
+            Self::Expired => "expired",
+            Self::Displaced => "displaced",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// How one attempt on a message ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When, by the engine's clock.
+    pub at: Timestamp,
+    /// What the consumer said, or what is known of its loss.
+    pub reason: String,
+}
+
+/// How many of the latest failures are kept of a message.
+pub const MAX_HISTORY: usize = 16;
+
 /// A message that failed for good, with why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -296,14 +383,19 @@ pub struct DeadLetter {
     pub message: Message,
     /// How often it was tried.
     pub attempts: Attempts,
+    /// What kind of end it was.
+    pub cause: Cause,
     /// Why it is dead.
     pub reason: String,
+    /// The latest [`MAX_HISTORY`] failures and crashes, oldest first, also of earlier lives.
+    pub history: Vec<Failure>,
     /// When it died, by the engine's clock.
     pub died: Timestamp,
 }
 
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 #[non_exhaustive]
 pub struct Features {
     /// The highest durability that a publish can ask for.
@@ -314,12 +406,15 @@ pub struct Features {
     pub has_key_order: bool,
     /// Whether messages can be delayed.
     pub has_delay: bool,
+    /// Whether a batch of several messages is published whole or not at all.
+    pub has_batches: bool,
 }
 
 impl Features {
     /// Creates the features of an engine that can do everything.
     pub const fn all(durability: Durability) -> Self {
-        Self { durability, has_priorities: true, has_key_order: true, has_delay: true }
+        let (has_priorities, has_key_order, has_delay, has_batches) = (true, true, true, true);
+        Self { durability, has_priorities, has_key_order, has_delay, has_batches }
     }
 }
 
@@ -333,7 +428,8 @@ impl Features {
 /// 3. **Order per key:** messages of one key are delivered in the order of publishing, one in
 ///    flight at a time, also over retries.
 /// 4. **Priority:** of what is ready the most urgent is delivered first, and within one priority
-///    the oldest; a returned message keeps its priority.
+///    the oldest, unless the queue was made to be fair to keys or to bound how long the less urgent
+///    wait; a returned message keeps its priority.
 /// 5. **Counted apart:** failures and crashes have limits of their own and end in dead letters;
 ///    a release is no attempt.
 /// 6. **Late verdict:** after the lease's end it is [`LeaseLost`](crate::error::ErrorKind::LeaseLost).
@@ -343,7 +439,9 @@ impl Features {
 ///    what the queue's policy says; nothing is lost in silence.
 /// 10. **Timed:** nothing is delivered before its delay or after its time to live.
 /// 11. **All or nothing:** a batch is published whole or not at all.
-/// 12. **Replayed whole:** a replayed dead letter has its payload, key, priority and dedup id.
+/// 12. **Replayed whole:** a replayed dead letter has its payload, key, priority and dedup id, and is
+///     the newest of its key; how often it was replayed is known.
+/// 13. **Accounted:** a dead letter tells its cause, its counts and its latest failures.
 #[async_trait]
 pub trait Queue: Send + Sync + Debug {
     /// Returns the queue's name.
@@ -399,6 +497,17 @@ pub trait Queue: Send + Sync + Debug {
     /// Dropping the future has no effect.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>>;
 
+    /// Returns up to `limit` living messages, in the order of publishing, without taking them.
+    ///
+    /// # Errors
+    ///
+    /// What the engine fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    async fn peek(&self, limit: usize) -> Result<Vec<Message>>;
+
     /// Puts a dead letter back with fresh counts; returns false if there is no such one.
     ///
     /// # Errors
@@ -410,7 +519,8 @@ pub trait Queue: Send + Sync + Debug {
     /// Dropping the future leaves it dead or ready.
     async fn replay(&self, id: MessageId) -> Result<bool>;
 
-    /// Removes dead letters that died before `before` and returns how many went.
+    /// Removes dead letters that died before `before`, of one cause or of any, and returns how many
+    /// went.
     ///
     /// # Errors
     ///
@@ -419,7 +529,7 @@ pub trait Queue: Send + Sync + Debug {
     /// # Cancel safety
     ///
     /// Dropping the future may leave some of them.
-    async fn purge_dead(&self, before: Timestamp) -> Result<u64>;
+    async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64>;
 
     /// Stops (`true`) or resumes (`false`) handing out messages; publishing goes on.
     ///
@@ -476,6 +586,7 @@ mod tests {
             delivery(&seen).release().await.unwrap();
             delivery(&seen).nack(Duration::ZERO, "late").await.unwrap();
             delivery(&seen).dead_letter("bad").await.unwrap();
+            delivery(&seen).crashed("panic").await.unwrap();
         });
         let wanted = [
             "extend 1s",
@@ -484,7 +595,27 @@ mod tests {
             "Release",
             "Nack { delay: 0ns, reason: \"late\" }",
             "DeadLetter { reason: \"bad\" }",
+            "Crash { reason: \"panic\" }",
         ];
         assert_eq!(*seen.0.lock().unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_message_is_over_from_the_instant_of_its_end_on() {
+        let id = MessageId::generate(Timestamp::EPOCH, &Random::seeded(1));
+        let message = Message::new(id, Payload::raw("x")).ttl(Duration::from_millis(100));
+        let (published, end) = (Timestamp::from_millis(7), 107);
+        for now in [0, 7, end - 1, end, end + 1, u64::MAX] {
+            let is_over = message.is_expired(published, Timestamp::from_millis(now));
+            assert_eq!(is_over, end <= now, "at {now}");
+        }
+        let endless = Message { ttl: None, ..message };
+        assert!(!endless.is_expired(published, Timestamp::from_millis(u64::MAX)));
+    }
+
+    #[test]
+    fn every_cause_has_a_name_of_its_own() {
+        let names: std::collections::HashSet<_> = Cause::ALL.map(Cause::name).into();
+        assert_eq!(names.len(), Cause::ALL.len());
     }
 }

@@ -45,10 +45,29 @@
 //! ```
 
 mod bus;
-mod mailbox;
+mod codec;
+pub mod handler;
+mod health;
+mod mint;
+pub mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod queue;
+pub mod request;
+pub mod route;
 mod telemetry;
+mod wire;
 
 pub use bus::MemoryPubSub;
-pub use queue::{MemoryQueue, Options, Overflow};
+#[cfg(feature = "nats")]
+pub use bus::NatsPubSub;
+#[cfg(feature = "redis")]
+pub use bus::RedisPubSub;
+pub use codec::{Codecs, MessagePack, codec_of, content_type};
+pub use health::QueueHealth;
+pub use mint::{Mint, made};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresQueue;
+pub use queue::{DurableQueue, MemoryQueue, Options, Overflow, Weigh};
 pub use telemetry::METRICS;
+pub use wire::{VERSION, Wire};

@@ -86,5 +86,6 @@ const fn policy() -> Policy {
         max_failures: queue::LIMIT,
         max_crashes: queue::LIMIT,
         window: queue::WINDOW,
+        oldest_every: None,
     }
 }

@@ -2,12 +2,18 @@
 
 use std::collections::VecDeque;
 
-use infra_core::{clock::Timestamp, id::MessageId, queue::DeadLetter};
+use infra_core::{
+    clock::Timestamp,
+    id::MessageId,
+    queue::{Cause, DeadLetter},
+};
 
-/// Keeps dead letters, oldest first.
+use super::entry::Number;
+
+/// Keeps dead letters by the number of their death, oldest first.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
-    letters: VecDeque<DeadLetter>,
+    letters: VecDeque<(Number, DeadLetter)>,
     capacity: usize,
 }
 
@@ -16,12 +22,11 @@ impl DeadLetters {
         Self { letters: VecDeque::new(), capacity }
     }
 
-    /// Adds a letter and returns how many of the oldest were dropped for it.
-    pub(crate) fn add(&mut self, letter: DeadLetter) -> u64 {
-        self.letters.push_back(letter);
+    /// Adds a letter and returns the numbers of the oldest, which were dropped for it.
+    pub(crate) fn add(&mut self, number: Number, letter: DeadLetter) -> Vec<Number> {
+        self.letters.push_back((number, letter));
         let excess = self.letters.len().saturating_sub(self.capacity);
-        self.letters.drain(..excess);
-        excess as u64
+        self.letters.drain(..excess).map(|(number, _)| number).collect()
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -29,18 +34,25 @@ impl DeadLetters {
     }
 
     pub(crate) fn oldest(&self, limit: usize) -> Vec<DeadLetter> {
-        self.letters.iter().take(limit).cloned().collect()
+        self.letters.iter().take(limit).map(|(_, letter)| letter.clone()).collect()
     }
 
-    pub(crate) fn take(&mut self, id: MessageId) -> Option<DeadLetter> {
-        let place = self.letters.iter().position(|letter| letter.message.id == id)?;
+    pub(crate) fn take(&mut self, id: MessageId) -> Option<(Number, DeadLetter)> {
+        let place = self.letters.iter().position(|(_, letter)| letter.message.id == id)?;
         self.letters.remove(place)
     }
 
-    /// Removes the letters of before a time and returns how many went.
-    pub(crate) fn purge(&mut self, before: Timestamp) -> u64 {
-        let count = self.letters.len();
-        self.letters.retain(|letter| before <= letter.died);
-        (count - self.letters.len()) as u64
+    /// Removes the letters of before a time, of one cause or of any, and returns their numbers.
+    pub(crate) fn purge(&mut self, before: Timestamp, cause: Option<Cause>) -> Vec<Number> {
+        let mut gone = Vec::new();
+        self.letters.retain(|(number, letter)| {
+            let is_meant = cause.is_none_or(|cause| cause == letter.cause);
+            let is_kept = before <= letter.died || !is_meant;
+            if !is_kept {
+                gone.push(*number);
+            }
+            is_kept
+        });
+        gone
     }
 }

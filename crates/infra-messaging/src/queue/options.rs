@@ -1,6 +1,8 @@
 //! How a queue is kept within bounds.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
+
+use super::order::Weigh;
 
 /// What happens to a publish when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -16,12 +18,16 @@ pub enum Overflow {
 }
 
 /// The bounds of a queue; only the capacity has no default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
     pub(crate) max_failures: u32,
     pub(crate) max_crashes: u32,
+    pub(crate) max_deliveries: Option<u32>,
+    pub(crate) max_releases: Option<u32>,
+    pub(crate) weigh: Option<Weigh>,
+    pub(crate) ageing: Option<NonZeroU32>,
     pub(crate) window: Duration,
     pub(crate) max_dedup: usize,
     pub(crate) max_dead: usize,
@@ -36,6 +42,10 @@ impl Options {
             overflow: Overflow::Refuse,
             max_failures: 5,
             max_crashes: 3,
+            max_deliveries: None,
+            max_releases: None,
+            weigh: None,
+            ageing: NonZeroU32::new(64),
             window: Duration::from_mins(5),
             max_dedup: 100_000,
             max_dead: 10_000,
@@ -60,6 +70,39 @@ impl Options {
     #[must_use]
     pub const fn max_crashes(mut self, crashes: u32) -> Self {
         self.max_crashes = crashes;
+        self
+    }
+
+    /// Sets after how many deliveries, however they ended, a message is a dead letter (no limit).
+    #[must_use]
+    pub const fn max_deliveries(mut self, deliveries: u32) -> Self {
+        self.max_deliveries = Some(deliveries);
+        self
+    }
+
+    /// Sets after how many releases a message is a dead letter (no limit, so a deployment kills
+    /// none).
+    #[must_use]
+    pub const fn max_releases(mut self, releases: u32) -> Self {
+        self.max_releases = Some(releases);
+        self
+    }
+
+    /// Makes the queue fair to keys (it is not): within a priority each key has one turn a round,
+    /// however many messages it has waiting; one of weight `n` has `n`. A message without a key is
+    /// a key of its own. By default the oldest message comes first.
+    #[must_use]
+    pub const fn fair(mut self, weigh: Weigh) -> Self {
+        self.weigh = Some(weigh);
+        self
+    }
+
+    /// Sets that each `n`-th message that is handed out is the oldest that is ready, whatever its
+    /// priority (64): with `k` older ready ones, a message waits for at most `n * (k + 1)` others.
+    /// `None` keeps to priorities alone, and one of low priority may wait for ever.
+    #[must_use]
+    pub const fn oldest_every(mut self, n: Option<NonZeroU32>) -> Self {
+        self.ageing = n;
         self
     }
 

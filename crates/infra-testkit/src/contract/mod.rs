@@ -31,7 +31,7 @@ pub mod pubsub;
 pub mod queue;
 pub mod snapshot;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tokio::runtime::Builder;
 
@@ -116,6 +116,45 @@ macro_rules! stamp {
             }
         )*
     };
+}
+
+/// Stamps out one test per clause of a suite, all on real time and several threads: for what talks
+/// to a server, whose time cannot be paused. Durations of clauses are shorter then.
+#[macro_export]
+macro_rules! stamp_live {
+    ($suite:path, [$($clause:ident),* $(,)?], timed [$($timed:ident),* $(,)?], $make:expr) => {
+        $crate::stamp_live!(@ $suite, [$($clause,)* $($timed,)*], $make);
+    };
+    (@ $suite:path, [$($clause:ident,)*], $make:expr) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $clause() {
+                use $suite as suite;
+                let implementation = $make.await;
+                if let Err(breach) = $crate::contract::live(suite::$clause(implementation)).await {
+                    panic!("{}: {breach}", stringify!($clause));
+                }
+            }
+        )*
+    };
+}
+
+tokio::task_local! {
+    static LIVE: ();
+}
+
+/// Runs a clause on real time.
+///
+/// # Errors
+///
+/// The clause's breach.
+pub async fn live(clause: impl Future<Output = Verdict>) -> Verdict {
+    LIVE.scope((), clause).await
+}
+
+/// Returns one of two durations: for paused time, or for real time.
+pub(crate) fn paced(paused: Duration, real: Duration) -> Duration {
+    if LIVE.try_with(|()| ()).is_ok() { real } else { paused }
 }
 
 /// Stamps out the test of the suite itself: that each planted bug is caught by its clause.

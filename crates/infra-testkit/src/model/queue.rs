@@ -12,7 +12,10 @@ use infra_core::{
     clock::{Instant, Timestamp},
     durability::Durability,
     id::{MessageId, QueueName},
-    queue::{Attempts, DeadLetter, Delivery, Features, Lease, Message, Queue, Settlement, Stats},
+    queue::{
+        Attempts, Cause, DeadLetter, Delivery, Failure, Features, Lease, MAX_HISTORY, Message,
+        Queue, Settlement, Stats,
+    },
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,6 +31,8 @@ pub struct Policy {
     pub max_crashes: u32,
     /// How long a dedup id is known.
     pub window: Duration,
+    /// Each so manieth delivery is of the oldest ready message, whatever its priority.
+    pub oldest_every: Option<u32>,
 }
 
 /// Keeps messages in a list, oldest first. Clones are the same queue.
@@ -49,6 +54,7 @@ struct State {
     dead: Vec<DeadLetter>,
     known: HashMap<String, Instant>,
     leases: u64,
+    taken: u32,
     is_paused: bool,
 }
 
@@ -56,6 +62,7 @@ struct State {
 struct Entry {
     message: Message,
     attempts: Attempts,
+    history: Vec<Failure>,
     published: Timestamp,
     /// When its time to live is over.
     end: Option<Instant>,
@@ -96,29 +103,43 @@ impl ModelQueue {
                 Settlement::Ack => None,
                 Settlement::Nack { delay, reason } => {
                     entry.attempts.failures += 1;
+                    entry.note(wall, &reason);
                     entry.until = now + delay;
                     if entry.attempts.failures < policy.max_failures {
                         return Ok(());
                     }
-                    Some(reason)
+                    Some((Cause::Failed, reason))
                 }
                 Settlement::Release => {
                     entry.attempts.releases += 1;
                     return Ok(());
                 }
-                Settlement::DeadLetter { reason } => Some(reason),
+                Settlement::Crash { reason } => {
+                    entry.attempts.crashes += 1;
+                    entry.note(wall, &reason);
+                    state.pass(now, policy, wall);
+                    return Ok(());
+                }
+                Settlement::DeadLetter { reason } => Some((Cause::Refused, reason)),
             };
             let entry = entry.clone();
             state.entries.retain(|other| other.message.id != entry.message.id);
-            state.dead.extend(dead.map(|reason| entry.die(reason, wall)));
+            state.dead.extend(dead.map(|(cause, reason)| entry.die(cause, reason, wall)));
             Ok(())
         })
     }
 }
 
 impl Entry {
-    fn die(self, reason: String, died: Timestamp) -> DeadLetter {
-        DeadLetter { message: self.message, attempts: self.attempts, reason, died }
+    fn die(self, cause: Cause, reason: String, died: Timestamp) -> DeadLetter {
+        let Self { message, attempts, history, .. } = self;
+        DeadLetter { message, attempts, cause, reason, history, died }
+    }
+
+    fn note(&mut self, at: Timestamp, reason: &str) {
+        self.history.push(Failure { at, reason: reason.to_owned() });
+        let excess = self.history.len().saturating_sub(MAX_HISTORY);
+        self.history.drain(..excess);
     }
 }
 
@@ -130,15 +151,17 @@ impl State {
             if entry.lease.is_some() && entry.until <= now {
                 entry.lease = None;
                 entry.attempts.crashes += 1;
+                entry.note(wall, "its lease ended");
             }
         }
         for entry in std::mem::take(&mut self.entries) {
             let is_free = entry.lease.is_none();
             if is_free && policy.max_crashes <= entry.attempts.crashes {
                 let reason = format!("{} consumers died with it", entry.attempts.crashes);
-                self.dead.push(entry.die(reason, wall));
+                self.dead.push(entry.die(Cause::Crashed, reason, wall));
             } else if is_free && entry.end.is_some_and(|end| end <= now) {
-                self.dead.push(entry.die("its time to live is over".to_owned(), wall));
+                let reason = "its time to live is over".to_owned();
+                self.dead.push(entry.die(Cause::Expired, reason, wall));
             } else {
                 self.entries.push(entry);
             }
@@ -146,19 +169,22 @@ impl State {
     }
 
     /// Returns the place of the message that is delivered next.
-    fn next(&self, now: Instant) -> Option<usize> {
+    fn next(&mut self, now: Instant, policy: Policy) -> Option<usize> {
+        let is_aged = policy.oldest_every.is_some_and(|every| (self.taken + 1).is_multiple_of(every));
         let mut keys = HashSet::new();
         let mut best: Option<(usize, &Entry)> = None;
         for (place, entry) in self.entries.iter().enumerate() {
             let is_first = entry.message.key.as_ref().is_none_or(|key| keys.insert(key));
             let is_ready = is_first && entry.lease.is_none() && entry.until <= now;
-            let is_better =
-                best.is_none_or(|(_, best)| best.message.priority < entry.message.priority);
+            let is_better = best
+                .is_none_or(|(_, best)| best.message.priority < entry.message.priority && !is_aged);
             if is_ready && is_better && !self.is_paused {
                 best = Some((place, entry));
             }
         }
-        best.map(|(place, _)| place)
+        let place = best.map(|(place, _)| place)?;
+        self.taken += 1;
+        Some(place)
     }
 
     /// Returns when something happens by itself.
@@ -192,6 +218,7 @@ impl Queue for ModelQueue {
                 if is_new {
                     entries.push(Entry {
                         attempts: Attempts::default(),
+                        history: Vec::new(),
                         published,
                         end: message.ttl.map(|ttl| now + ttl),
                         until: now + message.delay,
@@ -258,9 +285,10 @@ impl Queue for ModelQueue {
             let Some(place) = state.dead.iter().position(|dead| dead.message.id == id) else {
                 return false;
             };
-            let message = state.dead.remove(place).message;
+            let DeadLetter { message, attempts, history, .. } = state.dead.remove(place);
             state.entries.push(Entry {
-                attempts: Attempts::default(),
+                attempts: Attempts { replays: attempts.replays + 1, ..Attempts::default() },
+                history,
                 published,
                 end: message.ttl.map(|ttl| now + ttl),
                 until: now,
@@ -271,10 +299,17 @@ impl Queue for ModelQueue {
         }))
     }
 
-    async fn purge_dead(&self, before: Timestamp) -> Result<u64> {
+    async fn peek(&self, limit: usize) -> Result<Vec<Message>> {
+        Ok(self.with(|state, _| {
+            state.entries.iter().take(limit).map(|entry| entry.message.clone()).collect()
+        }))
+    }
+
+    async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64> {
         Ok(self.with(|state, _| {
             let count = state.dead.len();
-            state.dead.retain(|dead| before <= dead.died);
+            let is_meant = |dead: &DeadLetter| cause.is_none_or(|cause| cause == dead.cause);
+            state.dead.retain(|dead| before <= dead.died || !is_meant(dead));
             (count - state.dead.len()) as u64
         }))
     }
@@ -292,7 +327,7 @@ impl ModelQueue {
         let mut state = self.0.state.lock();
         state.pass(now, self.0.policy, self.0.clock.wall());
         while taken.len() < limit {
-            let Some(place) = state.next(now) else { break };
+            let Some(place) = state.next(now, self.0.policy) else { break };
             state.leases += 1;
             let number = state.leases;
             let Some(entry) = state.entries.get_mut(place) else { break };

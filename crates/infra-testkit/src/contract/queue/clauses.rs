@@ -7,12 +7,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use infra_core::{
     ErrorKind,
     clock::Timestamp,
-    queue::{Attempts, Priority},
+    queue::{Attempts, Cause, DeadLetter, Priority},
 };
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use super::{CAPACITY, LEASE, MOMENT, Store, message, publish, ready, receive, say, take, word};
+use super::{
+    CAPACITY, LIMIT, Store, lease, message, moment, publish, ready, receive, say, take, word,
+};
 use crate::{
     contract::{Breach, Verdict},
     ensure, ensure_eq,
@@ -30,7 +32,7 @@ pub async fn one_at_a_time(queue: Store) -> Verdict {
         let (queue, hands, done) = (Arc::clone(&queue), Arc::clone(&hands), Arc::clone(&done));
         consumers.spawn(async move {
             loop {
-                let received = receive(&queue, 3, MOMENT * 10).await?;
+                let received = receive(&queue, 3, moment() * 10).await?;
                 if received.is_empty() {
                     return Ok::<_, Breach>(());
                 }
@@ -93,7 +95,7 @@ pub async fn dropped_is_released(queue: Store) -> Verdict {
     // A consumer that stops waiting takes nothing.
     drop(take(&queue).await?);
     let taken = receive(&queue, 1, Duration::from_secs(1)).await?;
-    ensure_eq!(receive(&queue, 1, MOMENT).await?.len(), 0, "messages while it is leased");
+    ensure_eq!(receive(&queue, 1, moment()).await?.len(), 0, "messages while it is leased");
     drop(taken);
     ensure_eq!(ready(&queue).await?, ["a"], "what is ready after it was dropped");
     Ok(())
@@ -116,7 +118,7 @@ pub async fn bounded(queue: Store) -> Verdict {
     held.ack().await?;
     say(&queue, message("more")?).await?;
     let mut seen = 0;
-    while let Some(delivery) = receive(&queue, 1, MOMENT).await?.pop() {
+    while let Some(delivery) = receive(&queue, 1, moment()).await?.pop() {
         delivery.ack().await?;
         seen += 1;
     }
@@ -129,6 +131,12 @@ pub async fn all_or_nothing(queue: Store) -> Verdict {
     let batch = |from, to| -> Result<Vec<_>, Breach> {
         (from..to).map(|number: usize| Ok(message(&number.to_string())?)).collect()
     };
+    if !queue.features().has_batches {
+        let said = publish(&queue, batch(0, 2)?).await.map_err(|error| error.kind().clone());
+        ensure_eq!(said, Err(ErrorKind::Unsupported), "a batch that the engine does not keep");
+        ensure_eq!(queue.stats().await?.ready, 0, "messages of a batch that was refused");
+        return Ok(());
+    }
     let new = publish(&queue, batch(0, CAPACITY - 1)?).await?;
     ensure_eq!(new, vec![true; CAPACITY - 1], "whether each of a batch is new");
     ensure!(publish(&queue, batch(0, 2)?).await.is_err(), "a batch above the capacity is taken");
@@ -160,7 +168,7 @@ pub async fn replayed_whole(queue: Store) -> Verdict {
     ensure!(!queue.replay(original.id).await?, "a dead letter is replayed twice");
     let delivery = take(&queue).await?;
     ensure_eq!(*delivery.message(), original, "the replayed message");
-    let fresh = Attempts { deliveries: 1, ..Attempts::default() };
+    let fresh = Attempts { deliveries: 1, replays: 1, ..Attempts::default() };
     ensure_eq!(delivery.attempts(), fresh, "its attempts");
     delivery.ack().await?;
     ensure_eq!(queue.stats().await?.dead, 0, "dead letters that are left");
@@ -178,10 +186,10 @@ pub async fn paused(queue: Store) -> Verdict {
     queue.set_paused(false).await?;
     let said = waiter.await.map_err(|error| Breach::new(error.to_string()))???;
     ensure_eq!(said, "a", "what is delivered to who waited");
-    for (limit, lease) in [(0, LEASE), (1, Duration::ZERO)] {
-        let said = queue.receive(limit, lease).await.map(|received| received.len());
+    for (limit, length) in [(0, lease()), (1, Duration::ZERO)] {
+        let said = queue.receive(limit, length).await.map(|received| received.len());
         let kind = said.map_err(|error| error.kind().clone());
-        ensure_eq!(kind, Err(ErrorKind::Invalid), "limit {limit}, lease {lease:?}");
+        ensure_eq!(kind, Err(ErrorKind::Invalid), "limit {limit}, lease {length:?}");
     }
     Ok(())
 }
@@ -192,9 +200,70 @@ pub async fn purged(queue: Store) -> Verdict {
         say(&queue, message(&number.to_string())?).await?;
         take(&queue).await?.dead_letter("no").await?;
     }
-    ensure_eq!(queue.purge_dead(Timestamp::EPOCH).await?, 0, "dead letters of before all time");
-    ensure_eq!(queue.stats().await?.dead, 3, "dead letters");
-    ensure_eq!(queue.purge_dead(Timestamp::from_millis(u64::MAX)).await?, 3, "all dead letters");
+    take_failing(&queue).await?;
+    let all = Timestamp::from_millis(9_000_000_000_000);
+    ensure_eq!(
+        queue.purge_dead(Timestamp::EPOCH, None).await?,
+        0,
+        "dead letters of before all time"
+    );
+    ensure_eq!(queue.stats().await?.dead, 4, "dead letters");
+    ensure_eq!(queue.purge_dead(all, Some(Cause::Failed)).await?, 1, "those that failed");
+    ensure_eq!(queue.stats().await?.dead, 3, "dead letters of other causes");
+    ensure_eq!(queue.purge_dead(all, None).await?, 3, "all dead letters");
     ensure_eq!(queue.stats().await?.dead, 0, "dead letters after the purge");
+    Ok(())
+}
+
+/// Publishes a message and lets it fail until it is dead.
+async fn take_failing(queue: &Store) -> Verdict {
+    say(queue, message("fails")?).await?;
+    for number in 0..LIMIT {
+        take(queue).await?.nack(Duration::ZERO, format!("failure {number}")).await?;
+    }
+    Ok(())
+}
+
+/// What waits can be looked at, in the order of publishing, and stays there.
+pub async fn peeked(queue: Store) -> Verdict {
+    for number in 0..3 {
+        say(&queue, message(&number.to_string())?).await?;
+    }
+    for (limit, wanted) in [(0, 0), (2, 2), (10, 3)] {
+        let seen = queue.peek(limit).await?;
+        let words: Vec<String> =
+            seen.iter().map(|message| message.payload.decode()).collect::<Result<_, _>>()?;
+        let all = ["0", "1", "2"];
+        ensure_eq!(words, all.get(..wanted).unwrap_or_default(), "what is seen of {limit}");
+    }
+    ensure_eq!(queue.stats().await?.ready, 3, "messages after they were looked at");
+    Ok(())
+}
+
+/// A dead letter tells its cause, its counts and its latest failures, also of earlier lives; a
+/// handler that broke down is a crash.
+pub async fn accounted(queue: Store) -> Verdict {
+    take_failing(&queue).await?;
+    let told = |letters: &[DeadLetter]| -> Vec<String> {
+        letters.iter().flat_map(|one| one.history.iter().map(|past| past.reason.clone())).collect()
+    };
+    let dead = queue.dead_letters(9).await?;
+    ensure_eq!(told(&dead), ["failure 0", "failure 1", "failure 2"], "the failures");
+    let first = dead.first().map(|letter| (letter.cause, letter.message.id));
+    let Some((cause, id)) = first else { return Err(Breach::new("no dead letter")) };
+    ensure_eq!(cause, Cause::Failed, "the cause of what failed too often");
+    ensure!(queue.replay(id).await?, "it cannot be replayed");
+    for number in 0..LIMIT {
+        let delivery = take(&queue).await?;
+        let wanted =
+            Attempts { deliveries: number + 1, crashes: number, replays: 1, ..Attempts::default() };
+        ensure_eq!(delivery.attempts(), wanted, "the attempts after {number} crashes");
+        delivery.crashed(format!("panic {number}")).await?;
+    }
+    let dead = queue.dead_letters(9).await?;
+    let causes: Vec<Cause> = dead.iter().map(|letter| letter.cause).collect();
+    ensure_eq!(causes, [Cause::Crashed], "the cause of what crashed too often");
+    let wanted = ["failure 0", "failure 1", "failure 2", "panic 0", "panic 1", "panic 2"];
+    ensure_eq!(told(&dead), wanted, "the failures of both lives");
     Ok(())
 }

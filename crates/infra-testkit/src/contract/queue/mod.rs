@@ -20,7 +20,7 @@ use infra_core::{
 };
 
 pub use self::{clauses::*, timed::*};
-use super::Breach;
+use super::{Breach, paced};
 
 /// What a clause takes: an empty queue.
 pub type Store = Arc<dyn Queue>;
@@ -34,22 +34,38 @@ pub const LIMIT: u32 = 3;
 /// How long a dedup id is known.
 pub const WINDOW: Duration = Duration::from_mins(1);
 
-/// How long a message is leased.
-const LEASE: Duration = Duration::from_secs(30);
+/// The same on real time.
+pub const LIVE_WINDOW: Duration = Duration::from_secs(4);
+
+/// Returns how long a message is leased.
+fn lease() -> Duration {
+    paced(Duration::from_secs(30), Duration::from_secs(2))
+}
+
+/// Returns how long a dedup id is known.
+fn window() -> Duration {
+    paced(WINDOW, LIVE_WINDOW)
+}
 
 /// How long it is waited for what must come.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it is waited for what must not come.
-const MOMENT: Duration = Duration::from_millis(20);
+/// Returns how long it is waited for what must not come.
+fn moment() -> Duration {
+    paced(Duration::from_millis(20), Duration::from_millis(500))
+}
 
 /// Stamps out one test per clause for a queue; the expression makes an empty one.
 ///
-/// `planted` before it stamps out the test of the suite itself; then the expression takes a bug.
+/// `live` before it runs them on real time, for a queue whose window is [`LIVE_WINDOW`]. `planted`
+/// before it stamps out the test of the suite itself; then the expression takes a bug.
 #[macro_export]
 macro_rules! queue_contract {
     (planted $make:expr) => {
         $crate::queue_contract!(@ planted $make);
+    };
+    (live $make:expr) => {
+        $crate::queue_contract!(@ stamp_live $make);
     };
     (@ $then:ident $make:expr) => {
         $crate::$then!(
@@ -63,6 +79,8 @@ macro_rules! queue_contract {
                 replayed_whole,
                 paused,
                 purged,
+                peeked,
+                accounted,
             ],
             timed [
                 acknowledged_or_again,
@@ -102,7 +120,7 @@ async fn say(queue: &Store, message: Message) -> Result<(), Breach> {
 
 /// Receives up to so many messages, or none if none comes.
 async fn receive(queue: &Store, limit: usize, patience: Duration) -> Result<Vec<Delivery>, Breach> {
-    match tokio::time::timeout(patience, queue.receive(limit, LEASE)).await {
+    match tokio::time::timeout(patience, queue.receive(limit, lease())).await {
         Ok(received) => Ok(received?),
         Err(_) => Ok(Vec::new()),
     }
@@ -116,5 +134,5 @@ async fn take(queue: &Store) -> Result<Delivery, Breach> {
 
 /// Receives whatever is ready and returns what it says.
 async fn ready(queue: &Store) -> Result<Vec<String>, Breach> {
-    receive(queue, CAPACITY, MOMENT).await?.iter().map(word).collect()
+    receive(queue, CAPACITY, moment()).await?.iter().map(word).collect()
 }

@@ -11,11 +11,11 @@ use infra_core::{Clock as _, ErrorKind, SystemClock, queue::Attempts};
 use tokio::time::sleep;
 
 use super::{
-    LEASE, LIMIT, MOMENT, PATIENCE, Store, WINDOW, message, publish, ready, receive, say, take,
+    LIMIT, PATIENCE, Store, lease, message, moment, publish, ready, receive, say, take, window,
     word,
 };
 use crate::{
-    contract::{Breach, Verdict},
+    contract::{Breach, Verdict, paced},
     ensure, ensure_eq,
 };
 
@@ -27,7 +27,7 @@ pub async fn acknowledged_or_again(queue: Store) -> Verdict {
     let (mut acknowledged, mut crashed) = (HashSet::new(), HashMap::new());
     let mut held = Vec::new();
     while acknowledged.len() < 30 {
-        let Some(delivery) = receive(&queue, 1, LEASE * 2).await?.pop() else {
+        let Some(delivery) = receive(&queue, 1, lease() * 2).await?.pop() else {
             return Err(Breach::new(format!(
                 "{} of 30 are acknowledged, no more come",
                 acknowledged.len()
@@ -46,7 +46,7 @@ pub async fn acknowledged_or_again(queue: Store) -> Verdict {
         delivery.ack().await?;
     }
     drop(held);
-    sleep(LEASE * 2).await;
+    sleep(lease() * 2).await;
     ensure_eq!(ready(&queue).await?, Vec::<String>::new(), "what is left when all is done");
     let stats = queue.stats().await?;
     ensure_eq!((stats.ready, stats.leased, stats.dead), (0, 0, 0), "what the queue holds");
@@ -92,7 +92,7 @@ pub async fn failures_and_crashes_counted_apart(queue: Store) -> Verdict {
     for _ in 0..LIMIT - 1 {
         // One crash for each failure kills nobody.
         let crashed = take(&queue).await?;
-        sleep(LEASE + MOMENT).await;
+        sleep(lease() + moment()).await;
         drop(crashed);
         take(&queue).await?.nack(Duration::ZERO, "again").await?;
         take(&queue).await?.release().await?;
@@ -103,7 +103,7 @@ pub async fn failures_and_crashes_counted_apart(queue: Store) -> Verdict {
     for _ in 0..LIMIT {
         let crashed = take(&queue).await?;
         ensure_eq!(word(&crashed)?, "crashes", "what is delivered");
-        sleep(LEASE + MOMENT).await;
+        sleep(lease() + moment()).await;
         drop(crashed);
     }
     ensure_eq!(ready(&queue).await?, Vec::<String>::new(), "what is ready beyond the limits");
@@ -121,17 +121,17 @@ pub async fn failures_and_crashes_counted_apart(queue: Store) -> Verdict {
 pub async fn late_verdict(queue: Store) -> Verdict {
     say(&queue, message("a")?).await?;
     let first = take(&queue).await?;
-    sleep(LEASE.saturating_sub(MOMENT)).await;
-    first.extend(LEASE).await?;
-    sleep(LEASE.saturating_sub(MOMENT * 2)).await;
+    sleep(lease().saturating_sub(moment())).await;
+    first.extend(lease()).await?;
+    sleep(lease().saturating_sub(moment() * 2)).await;
     ensure_eq!(
         ready(&queue).await?,
         Vec::<String>::new(),
         "what is ready during an extended lease"
     );
-    sleep(MOMENT * 2).await;
+    sleep(moment() * 2).await;
     let lost = |said: infra_core::Result<()>| said.map_err(|error| error.kind().clone());
-    ensure_eq!(lost(first.extend(LEASE).await), Err(ErrorKind::LeaseLost), "a late extension");
+    ensure_eq!(lost(first.extend(lease()).await), Err(ErrorKind::LeaseLost), "a late extension");
     let second = take(&queue).await?;
     ensure_eq!(lost(first.ack().await), Err(ErrorKind::LeaseLost), "a late verdict");
     let wanted = Attempts { deliveries: 2, crashes: 1, ..Attempts::default() };
@@ -149,9 +149,9 @@ pub async fn once_within_the_window(queue: Store) -> Verdict {
     for _ in 0..2 {
         take(&queue).await?.ack().await?;
     }
-    sleep(WINDOW.saturating_sub(MOMENT)).await;
+    sleep(window().saturating_sub(moment())).await;
     ensure_eq!(publish(&queue, vec![one()?]).await?, [false], "one that was acknowledged");
-    sleep(MOMENT).await;
+    sleep(moment()).await;
     let both = publish(&queue, vec![one()?, one()?]).await?;
     ensure_eq!(both, [true, false], "two of one batch after the window");
     ensure_eq!(ready(&queue).await?, ["a"], "what is ready");
@@ -160,9 +160,9 @@ pub async fn once_within_the_window(queue: Store) -> Verdict {
 
 /// Nothing is delivered before its delay or after its time to live.
 pub async fn in_time(queue: Store) -> Verdict {
-    const DELAY: Duration = Duration::from_secs(3);
+    let delay = paced(Duration::from_secs(3), Duration::from_millis(1_500));
     if !queue.features().has_delay {
-        let said = publish(&queue, vec![message("a")?.delay(DELAY)]).await;
+        let said = publish(&queue, vec![message("a")?.delay(delay)]).await;
         let said = said.map_err(|error| error.kind().clone());
         ensure_eq!(said, Err(ErrorKind::Unsupported), "a delay that the engine does not keep");
         return Ok(());
@@ -170,9 +170,9 @@ pub async fn in_time(queue: Store) -> Verdict {
     let clock = SystemClock::new();
     let start = clock.now();
     let messages = vec![
-        message("late")?.delay(DELAY),
-        message("over")?.ttl(DELAY).delay(DELAY * 2),
-        message("now")?.ttl(DELAY),
+        message("late")?.delay(delay),
+        message("over")?.ttl(delay).delay(delay * 2),
+        message("now")?.ttl(delay),
     ];
     publish(&queue, messages).await?;
     ensure_eq!(queue.stats().await?.delayed, 2, "delayed messages");
@@ -182,11 +182,11 @@ pub async fn in_time(queue: Store) -> Verdict {
     let late = take(&queue).await?;
     ensure_eq!(word(&late)?, "late", "what is delivered next");
     let passed = clock.now().since(start);
-    ensure!(DELAY <= passed, "it is delivered after {passed:?} of {DELAY:?}");
+    ensure!(delay <= passed, "it is delivered after {passed:?} of {delay:?}");
     late.ack().await?;
-    sleep(DELAY * 2).await;
+    sleep(delay * 2).await;
     ensure_eq!(ready(&queue).await?, Vec::<String>::new(), "what is delivered after its time");
     let dead: Vec<_> = queue.dead_letters(9).await?.iter().map(|dead| dead.message.ttl).collect();
-    ensure_eq!(dead, [Some(DELAY)], "what died of its time");
+    ensure_eq!(dead, [Some(delay)], "what died of its time");
     Ok(())
 }

@@ -10,7 +10,9 @@ use infra_core::{
     clock::Timestamp,
     durability::Durability,
     id::{MessageId, QueueName},
-    queue::{DeadLetter, Delivery, Features, Lease, Message, Priority, Queue, Settlement, Stats},
+    queue::{
+        Cause, DeadLetter, Delivery, Features, Lease, Message, Priority, Queue, Settlement, Stats,
+    },
 };
 use parking_lot::Mutex;
 
@@ -49,11 +51,19 @@ pub enum Bug {
     NeverPaused,
     /// A purge removes everything.
     PurgesAll,
+    /// A purge does not look at the cause.
+    PurgesCauses,
+    /// The history of a dead letter is gone.
+    Forgetful,
+    /// A panic of a handler counts as nothing.
+    CrashIsRelease,
+    /// What is peeked at is taken.
+    PeekTakes,
 }
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 20] = [
         (Self::ForgetsCrashed, "acknowledged_or_again"),
         (Self::TwoHands, "one_at_a_time"),
         (Self::Unordered, "order_per_key"),
@@ -70,6 +80,10 @@ impl Bug {
         (Self::ReplaysBare, "replayed_whole"),
         (Self::NeverPaused, "paused"),
         (Self::PurgesAll, "purged"),
+        (Self::PurgesCauses, "purged"),
+        (Self::Forgetful, "accounted"),
+        (Self::CrashIsRelease, "accounted"),
+        (Self::PeekTakes, "peeked"),
     ];
 }
 
@@ -139,6 +153,8 @@ impl Lease for Hands {
             Settlement::Nack { .. } if self.bug == Bug::FailuresForever => right.release().await,
             Settlement::Nack { delay, reason } => right.nack(delay, reason).await,
             Settlement::Release => right.release().await,
+            Settlement::Crash { .. } if self.bug == Bug::CrashIsRelease => right.release().await,
+            Settlement::Crash { reason } => right.crashed(reason).await,
             Settlement::DeadLetter { reason } => right.dead_letter(reason).await,
         };
         match said {
@@ -213,7 +229,23 @@ impl Queue for Wrong {
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        self.right.dead_letters(limit).await
+        let mut letters = self.right.dead_letters(limit).await?;
+        if self.bug == Bug::Forgetful {
+            for letter in &mut letters {
+                letter.history.clear();
+            }
+        }
+        Ok(letters)
+    }
+
+    async fn peek(&self, limit: usize) -> Result<Vec<Message>> {
+        let peeked = self.right.peek(limit).await?;
+        if self.bug == Bug::PeekTakes {
+            for delivery in self.right.receive(limit, Duration::from_mins(1)).await? {
+                delivery.ack().await?;
+            }
+        }
+        Ok(peeked)
     }
 
     async fn replay(&self, id: MessageId) -> Result<bool> {
@@ -224,15 +256,19 @@ impl Queue for Wrong {
         let Some(dead) = dead.into_iter().find(|dead| dead.message.id == id) else {
             return Ok(false);
         };
-        self.right.purge_dead(Timestamp::from_millis(u64::MAX)).await?;
+        self.right.purge_dead(Timestamp::from_millis(u64::MAX), None).await?;
         let bare = Message::new(id, dead.message.payload);
         self.right.publish(vec![bare], Durability::Applied).await?;
         Ok(true)
     }
 
-    async fn purge_dead(&self, before: Timestamp) -> Result<u64> {
+    async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64> {
         let all = Timestamp::from_millis(u64::MAX);
-        self.right.purge_dead(if self.bug == Bug::PurgesAll { all } else { before }).await
+        match self.bug {
+            Bug::PurgesAll => self.right.purge_dead(all, cause).await,
+            Bug::PurgesCauses => self.right.purge_dead(before, None).await,
+            _ => self.right.purge_dead(before, cause).await,
+        }
     }
 
     async fn set_paused(&self, paused: bool) -> Result<()> {

@@ -16,6 +16,8 @@ pub(crate) struct Mailbox {
     items: VecDeque<Item>,
     capacity: usize,
     missed: u64,
+    /// Why messages may be missing before the next one, if that is known but not how many.
+    cut: Option<GapReason>,
     is_closed: bool,
     waker: Option<Waker>,
 }
@@ -23,7 +25,14 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        Self { items: VecDeque::new(), capacity, missed: 0, is_closed: false, waker: None }
+        Self {
+            items: VecDeque::new(),
+            capacity,
+            missed: 0,
+            cut: None,
+            is_closed: false,
+            waker: None,
+        }
     }
 
     /// Puts a message in; returns whether there was room.
@@ -32,13 +41,23 @@ impl Mailbox {
             self.missed += 1;
             return false;
         }
-        let gap = self.gap();
-        self.items.extend(gap);
+        while let Some(gap) = self.gap() {
+            self.items.push_back(gap);
+        }
         self.items.push_back(message);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
         true
+    }
+
+    /// Says that from here on messages may be missing.
+    #[cfg_attr(not(any(feature = "nats", feature = "redis", test)), expect(dead_code))]
+    pub(crate) fn interrupt(&mut self, reason: GapReason) {
+        self.cut = Some(reason);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Ends the mailbox; what is in it can still be taken.
@@ -63,7 +82,10 @@ impl Mailbox {
 
     fn gap(&mut self) -> Option<Item> {
         let missed = std::mem::take(&mut self.missed);
-        (0 < missed).then_some(Item::Gap { reason: GapReason::Lagged, missed: Some(missed) })
+        if 0 < missed {
+            return Some(Item::Gap { reason: GapReason::Lagged, missed: Some(missed) });
+        }
+        self.cut.take().map(|reason| Item::Gap { reason, missed: None })
     }
 }
 
@@ -96,6 +118,20 @@ mod tests {
         let gap = Item::Gap { reason: GapReason::Lagged, missed: Some(3) };
         let rest: Vec<_> = std::iter::from_fn(|| take(&mut mailbox)).collect();
         assert_eq!(rest, [message(2), gap, message(6)]);
+    }
+
+    #[test]
+    fn a_cut_is_told_once_between_what_came_before_and_after() {
+        let mut mailbox = Mailbox::new(2);
+        mailbox.put(message(1));
+        mailbox.interrupt(GapReason::Disconnected);
+        mailbox.interrupt(GapReason::Disconnected);
+        let gap = Item::Gap { reason: GapReason::Disconnected, missed: None };
+        assert_eq!(take(&mut mailbox), Some(message(1)));
+        assert_eq!(take(&mut mailbox), Some(gap));
+        mailbox.put(message(2));
+        assert_eq!(take(&mut mailbox), Some(message(2)));
+        assert_eq!(take(&mut mailbox), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use infra_core::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    mailbox::Mailbox,
+    bus::mailbox::Mailbox,
     telemetry::{DELIVERED, MISSED, PUBLISHED},
 };
 

@@ -1,0 +1,211 @@
+//! A queue of many processes in PostgreSQL.
+
+mod row;
+mod store;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use infra_core::{
+    Clock, Error, ErrorKind, Result,
+    clock::Timestamp,
+    durability::Durability,
+    id::{MessageId, QueueName},
+    queue::{Cause, DeadLetter, Delivery, Features, Lease, Message, Queue, Settlement, Stats},
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+use self::store::Store;
+use crate::{
+    queue::{Options, Overflow},
+    telemetry::{HANDED_OUT, Outcome, QUEUED, REFUSED, SETTLED, Urgency},
+};
+
+/// How often an empty queue is asked again at first, and at most.
+const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+
+/// Hands out the messages of all processes that use one table: each takes rows that no other has
+/// locked (`FOR UPDATE SKIP LOCKED`). Clones are the same queue.
+///
+/// A commit is durable when it returns, unless the server was told otherwise. Everything of the
+/// port's contract is kept; all processes need clocks that agree, since leases, delays and times to
+/// live are judged by the wall clock of whoever asks. A queue that is full refuses; the other
+/// policies and fairness to keys are those of the queues within a process, and are refused here.
+/// Starvation is bounded for each process that receives: each so manieth of its receives takes the
+/// oldest ready message. A receive polls, and asks less often the longer the queue is empty.
+#[derive(Debug, Clone)]
+pub struct PostgresQueue(Arc<Shared>);
+
+struct Shared {
+    name: QueueName,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    store: Store,
+    n_received: AtomicU32,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl PostgresQueue {
+    /// Connects to a server and creates the tables in the schema `infra_messaging` if they are not
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if the server cannot be reached,
+    /// [`Unsupported`](ErrorKind::Unsupported) for options that this engine does not keep.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the tables there or not.
+    pub async fn connect(
+        url: &str,
+        name: QueueName,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        if options.weigh.is_some() || options.overflow != Overflow::Refuse {
+            let detail = "fairness to keys, or an overflow policy other than to refuse";
+            return Err(Error::new(ErrorKind::Unsupported, "open queue").detail(detail));
+        }
+        let pool = PgPoolOptions::new().max_connections(16).connect(url).await;
+        let pool: PgPool = pool.map_err(|cause| store::failed("connect to queue", cause))?;
+        let store = Store::open(pool, &name, options).await?;
+        let n_received = AtomicU32::new(0);
+        Ok(Self(Arc::new(Shared { name, options, clock, store, n_received })))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.wall()
+    }
+
+    /// Returns whether this receive takes the oldest ready message.
+    fn is_aged(&self) -> bool {
+        let number = self.0.n_received.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+        self.0.options.ageing.is_some_and(|every| number.is_multiple_of(every.get()))
+    }
+}
+
+#[async_trait]
+impl Queue for PostgresQueue {
+    fn name(&self) -> &QueueName {
+        &self.0.name
+    }
+
+    fn features(&self) -> Features {
+        Features::all(Durability::Durable)
+    }
+
+    async fn publish(&self, messages: Vec<Message>, _durability: Durability) -> Result<Vec<bool>> {
+        let said = self.0.store.publish(&messages, self.now()).await;
+        let is_full = said.as_ref().is_err_and(|error| *error.kind() == ErrorKind::Overloaded);
+        REFUSED.add(u64::from(is_full));
+        let new = said?;
+        for (message, _) in messages.iter().zip(&new).filter(|(_, is_new)| **is_new) {
+            QUEUED.add_for(Urgency(message.priority), 1);
+        }
+        Ok(new)
+    }
+
+    async fn receive(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>> {
+        if limit == 0 || lease.is_zero() {
+            let detail = format!("limit {limit}, lease {lease:?}");
+            return Err(Error::invalid("receive message", detail));
+        }
+        let (mut pause, most) = POLL;
+        loop {
+            // What was taken is in hands before this future can be dropped: a task finishes the
+            // step, and gives back what nobody waits for any more.
+            let queue = self.clone();
+            let taking = tokio::spawn(async move { queue.take(limit, lease).await });
+            let taken = taking.await.map_err(|cause| {
+                Error::new(ErrorKind::Internal, "receive message").because(cause)
+            })??;
+            if !taken.is_empty() {
+                HANDED_OUT.add(taken.len() as u64);
+                return Ok(taken);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(most);
+        }
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.0.store.stats(self.now()).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        self.0.store.dead_letters(self.now(), limit).await
+    }
+
+    async fn peek(&self, limit: usize) -> Result<Vec<Message>> {
+        self.0.store.peek(self.now(), limit).await
+    }
+
+    async fn replay(&self, id: MessageId) -> Result<bool> {
+        self.0.store.replay(id, self.now()).await
+    }
+
+    async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64> {
+        self.0.store.purge_dead(before, cause).await
+    }
+
+    async fn set_paused(&self, paused: bool) -> Result<()> {
+        self.0.store.set_paused(paused).await
+    }
+}
+
+impl PostgresQueue {
+    async fn take(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>> {
+        let taken = self.0.store.take(limit, lease, self.now(), self.is_aged()).await?;
+        let hand = |taken: row::Taken| {
+            let held = Held { queue: self.clone(), number: taken.number, lease: taken.lease };
+            Delivery::new(taken.message, taken.attempts, taken.published, Box::new(held))
+        };
+        Ok(taken.into_iter().map(hand).collect())
+    }
+}
+
+/// A lease of this queue.
+#[derive(Debug, Clone)]
+struct Held {
+    queue: PostgresQueue,
+    number: i64,
+    lease: i64,
+}
+
+#[async_trait]
+impl Lease for Held {
+    async fn settle(&self, settlement: Settlement) -> Result<()> {
+        let outcome = Outcome::of(&settlement);
+        let shared = &self.queue.0;
+        shared.store.settle(self.number, self.lease, settlement, self.queue.now()).await?;
+        SETTLED.add_for(outcome, 1);
+        Ok(())
+    }
+
+    async fn extend(&self, lease: Duration) -> Result<()> {
+        self.queue.0.store.extend(self.number, self.lease, lease, self.queue.now()).await
+    }
+
+    fn abandon(&self) {
+        let held = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // What is lost here ends with its lease.
+                let _is_released = held.settle(Settlement::Release).await.is_ok();
+            });
+        }
+    }
+}
