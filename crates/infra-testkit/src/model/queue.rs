@@ -170,7 +170,8 @@ impl State {
 
     /// Returns the place of the message that is delivered next.
     fn next(&mut self, now: Instant, policy: Policy) -> Option<usize> {
-        let is_aged = policy.oldest_every.is_some_and(|every| (self.taken + 1).is_multiple_of(every));
+        let is_aged =
+            policy.oldest_every.is_some_and(|every| (self.taken + 1).is_multiple_of(every));
         let mut keys = HashSet::new();
         let mut best: Option<(usize, &Entry)> = None;
         for (place, entry) in self.entries.iter().enumerate() {
