@@ -37,6 +37,7 @@ mod telemetry;
 mod time;
 #[cfg(feature = "tower")]
 pub mod tower;
+mod waiting;
 mod watch;
 mod window;
 
@@ -47,5 +48,6 @@ pub use prefix::address_key;
 pub use quota::Quota;
 pub use rules::{Facts, Rule, Rules, Scope};
 pub use telemetry::METRICS;
+pub use waiting::acquire_within;
 pub use watch::{Sign, Watch};
 pub use window::Window;

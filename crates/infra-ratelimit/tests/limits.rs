@@ -18,10 +18,11 @@ use std::{
 };
 
 use infra_core::{
-    ErrorKind,
-    limit::{Charge, Decision, RateLimiter as _},
+    Clock as _, ErrorKind, SystemClock,
+    limit::{Charge, Decision, RateLimiter as _, Verdict},
+    random::Random,
 };
-use infra_ratelimit::{Limit, Limiter, Quota, Sign, Watch, Window};
+use infra_ratelimit::{Limit, Limiter, Quota, Sign, Watch, Window, acquire_within};
 use infra_testkit::clock::ManualClock;
 use parking_lot::Mutex;
 use support::{charge, peek, reserve};
@@ -112,7 +113,7 @@ fn who_meets_a_limit_that_blocks_stays_out_for_its_time_and_no_longer() {
 }
 
 fn clock_gone(clock: &ManualClock) -> Duration {
-    infra_core::Clock::now(clock).since_start()
+    clock.now().since_start()
 }
 
 #[test]
@@ -324,4 +325,23 @@ fn neighbours_in_one_request_pay_together() {
     drop(held);
     assert!(limiter.decide(&[charge("one", "192.0.2.2", 3)]).unwrap().is_admitted());
     assert!(limiter.decide(&[charge("one", "198.51.100.1", 3)]).unwrap().is_admitted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_patience_waits_with_jitter_and_others_are_told_at_once() {
+    let clock = SystemClock::new();
+    let limiter = Limiter::new(Arc::new(clock)).limit("one", bucket(1));
+    let random = Random::seeded(3);
+    let one = [charge("one", "ann", 1)];
+    let wait = |patience| acquire_within(&limiter, &one, patience, (&clock, &random));
+    assert!(wait(Duration::ZERO).await.unwrap().is_admitted());
+    let before = clock.now();
+    let refused = wait(SECOND / 2).await.unwrap();
+    assert_eq!((refused.retry_after(), clock.now()), (Some(SECOND), before), "it waits in vain");
+    assert!(wait(SECOND * 3).await.unwrap().is_admitted());
+    let waited = clock.now().since(before);
+    assert!(SECOND < waited && waited <= SECOND * 5 / 4, "{waited:?}");
+    let two = [charge("one", "ann", 2)];
+    let never = acquire_within(&limiter, &two, SECOND, (&clock, &random));
+    assert_eq!(never.await.unwrap().verdict, Verdict::Never);
 }

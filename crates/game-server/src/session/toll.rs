@@ -19,8 +19,8 @@ impl Game {
             )
         );
         if is_arrival {
-            let address = session.connection.peer().ip().to_canonical();
-            charges.push(Charge::one("address", address.to_string()));
+            let address = session.connection.peer().ip();
+            charges.push(Charge::one("address", infra_ratelimit::address_key(address)));
         }
         if let Some(player) = session.player {
             charges.push(Charge::one("player", player.to_string()).cost(cost));
