@@ -11,7 +11,20 @@ pub mod session;
 pub mod simulate;
 mod telemetry;
 
-/// Creates the exporter of every metric that the server has.
+/// Creates the exporter of every metric that the server has, with figures of its process, of its
+/// cgroup and, within a runtime, of that.
 pub fn exporter() -> infra_observability::exporter::Exporter {
-    infra_observability::exporter::Exporter::new(&server::declarations())
+    use infra_observability::{
+        collect::{Cgroup, Process, Runtime},
+        exporter::Exporter,
+    };
+    let all = Exporter::builder()
+        .metrics(&server::declarations())
+        .metrics(&infra_observability::declarations())
+        .collector(Process::default())
+        .collector(Cgroup::default());
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => all.collector(Runtime::of(runtime)).build(),
+        Err(_) => all.build(),
+    }
 }

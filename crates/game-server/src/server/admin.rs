@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Path, Query, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{
         IntoResponse, Redirect, Response,
@@ -18,6 +18,7 @@ use infra_core::{
     event::{EventStore, Filter, SubscriptionItem},
     lifecycle::Stop,
 };
+use infra_observability::exporter::Format;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
@@ -81,9 +82,11 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
     problem(StatusCode::UNAUTHORIZED, "unauthorized", text)
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, admin.observatory.exporter.render()).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::negotiate(accept.unwrap_or_default());
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    (kind, admin.observatory.exporter.render_as(format)).into_response()
 }
 
 async fn health(State(admin): State<Admin>) -> Response {
