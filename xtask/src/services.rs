@@ -197,6 +197,8 @@ fn install() -> Result<(), String> {
         ("postgresql", Path::new(POSTGRES).join("postgres").exists()),
         ("chromium", shell::exists("chromium")),
         ("chromium-driver", shell::exists("chromedriver")),
+        // For promtool; nothing of it runs as a service.
+        ("prometheus", shell::exists("promtool")),
     ]
     .into_iter()
     .filter(|(_, is_there)| !is_there)
