@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use infra_core::{
     Error, ErrorKind,
-    cache::Cache,
+    cache::{Cache, CacheExt as _},
     event::EventStore,
     health::{Finding, HealthCheck},
     id::Collection,
