@@ -42,6 +42,9 @@ pub(crate) struct Setup {
 ///
 /// Reads see every commit as soon as it is applied, before it is durable. They look at memory
 /// mostly and run where they are called; a cold read waits for the disk.
+///
+/// [Close](Self::close) and drop it before its folder is opened again: a store that is dropped without
+/// being closed commits and syncs what waits in the background, and holds the folder meanwhile.
 #[derive(Debug)]
 pub struct Documents {
     engine: Arc<dyn Engine>,

@@ -175,8 +175,8 @@ impl Engine for Fjall {
 /// # Errors
 ///
 /// [`ErrorKind::Corrupt`] if commits that were acknowledged are missing or the last one is another
-/// than the witness saw; [`ErrorKind::Unavailable`] if another process holds the folder or the disk
-/// fails.
+/// than the witness saw; [`ErrorKind::Unavailable`] if another process holds the folder, or a store of
+/// this one that was not [closed](Documents::close), or if the disk fails.
 ///
 /// # Cancel safety
 ///
@@ -241,7 +241,10 @@ fn lock(folder: &Path) -> Result<File> {
     let file = file.map_err(failed)?;
     file.try_lock().map_err(|cause| {
         Error::new(ErrorKind::Unavailable, OPEN)
-            .detail(format!("{} is held by another process", path.display()))
+            .detail(format!(
+                "{} is held by another process, or by a store of this one that was not closed",
+                path.display()
+            ))
             .because(cause)
     })?;
     Ok(file)
