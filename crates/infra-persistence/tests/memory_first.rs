@@ -11,6 +11,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound::{Excluded, Included, Unbounded},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -403,7 +404,6 @@ fn tasks_on_two_threads_never_see_more_than_the_limit_nor_less_than_was_saved() 
     });
 }
 
-#[expect(clippy::too_many_lines, reason = "one history and everything that is checked of it")]
 /// Eight tasks do what they like; per key, the versions that writers were given and readers saw must be
 /// those of a map with versions, and the indexes those of the entities.
 async fn check_any_history(documents: Arc<dyn DocumentStore>, in_memory: usize) {
@@ -459,11 +459,7 @@ async fn check_any_history(documents: Arc<dyn DocumentStore>, in_memory: usize) 
         assert!(same.iter().any(|other| other.entity.id == found.entity.id));
     }
     let index = IndexName::new("balance").unwrap();
-    let every = Query {
-        from: std::ops::Bound::Unbounded,
-        to: std::ops::Bound::Unbounded,
-        ..Query::equal(index, "", 99)
-    };
+    let every = Query { from: Unbounded, to: Unbounded, ..Query::equal(index, "", 99) };
     assert_eq!(
         repository.find(every).await.unwrap().len(),
         6,
@@ -488,6 +484,19 @@ fn any_history_of_eight_tasks_equals_a_map_with_versions_in_memory_and_on_disk()
             check_any_history(documents, in_memory).await;
         }
     });
+}
+
+/// Takes what waits in an outbox, seven at a time.
+async fn take_all(outbox: &Outbox) -> Vec<(u64, u64)> {
+    let mut told = Vec::new();
+    loop {
+        let pending = outbox.pending(7).await.unwrap();
+        if pending.is_empty() {
+            return told;
+        }
+        told.extend(pending.iter().map(|message| message.payload.decode::<(u64, u64)>().unwrap()));
+        outbox.acknowledge(&pending).await.unwrap();
+    }
 }
 
 /// Eight tasks move money between four accounts; some units are rolled back in part, each tells.
@@ -535,16 +544,7 @@ async fn check_transfers(documents: Arc<dyn DocumentStore>) {
         sum += balance(&repository, &id.to_string()).await.unwrap();
     }
     assert_eq!((sum, balance(&repository, "nobody").await), (400, None));
-    let outbox = Outbox::new(documents).unwrap();
-    let mut told = Vec::new();
-    loop {
-        let pending = outbox.pending(7).await.unwrap();
-        if pending.is_empty() {
-            break;
-        }
-        told.extend(pending.iter().map(|message| message.payload.decode::<(u64, u64)>().unwrap()));
-        outbox.acknowledge(&pending).await.unwrap();
-    }
+    let mut told = take_all(&Outbox::new(documents).unwrap()).await;
     told.sort_unstable();
     let wanted: Vec<_> = (0..8).flat_map(|task| (0..15).map(move |step| (task, step))).collect();
     assert_eq!(
@@ -623,7 +623,7 @@ fn bodies() -> impl Strategy<Value = Vec<Value>> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         (-3..3_i64).prop_map(Value::from),
-        (-3..3_i64).prop_map(|number| json!(number as f64 + 0.5)),
+        (-3..3_i32).prop_map(|number| json!(f64::from(number) + 0.5)),
         "[ab]{0,2}".prop_map(Value::from),
         proptest::collection::vec(0..3_i64, 0..3).prop_map(Value::from),
     ];
@@ -682,7 +682,6 @@ proptest! {
             // Any value is below, equal to or above any other, and only one of them.
             let pivot = json!(0);
             let between = |from, to| Filter::Between("a".to_owned(), from, to);
-            use std::ops::Bound::{Excluded, Included, Unbounded};
             let parts = [
                 between(Unbounded, Excluded(pivot.clone())),
                 between(Included(pivot.clone()), Included(pivot.clone())),
