@@ -66,38 +66,35 @@ pub(crate) fn check(charges: &[Charge]) -> Result<()> {
     Ok(())
 }
 
-/// Judges every charge; changes nothing but what is forgotten for being idle.
+/// Judges every charge into `judged`; changes nothing but what is forgotten for being idle.
 pub(crate) fn judge<'a>(
     all: &mut [Declared],
     charges: &'a [Charge],
     purpose: Purpose,
     now: u64,
-) -> Result<AllJudged<'a>> {
-    let mut judged = AllJudged::new();
-    let idx_of = |all: &[Declared], charge: &Charge| {
-        let undeclared =
-            || Error::invalid(ACQUIRE, format!("limit {} is not declared", charge.limit));
-        all.iter().position(|declared| declared.name == charge.limit).ok_or_else(undeclared)
-    };
+    judged: &mut AllJudged<'a>,
+) -> Result<()> {
+    let mut limits = SmallVec::<[usize; 4]>::new();
     // Slots stay where they are from here on: whatever is removed is removed before.
     for charge in charges {
-        let limit_idx = idx_of(all, charge)?;
-        if let Some(declared) = all.get_mut(limit_idx) {
-            declared.tidy(now);
-        }
+        let found = all.iter_mut().enumerate().find(|(_, limit)| limit.is_named(charge.limit));
+        let undeclared =
+            || Error::invalid(ACQUIRE, format!("limit {} is not declared", charge.limit));
+        let (limit_idx, declared) = found.ok_or_else(undeclared)?;
+        declared.tidy(now);
+        limits.push(limit_idx);
     }
-    for charge in charges {
-        let limit_idx = idx_of(all, charge)?;
+    for (charge, limit_idx) in charges.iter().zip(limits) {
         let Some(declared) = all.get(limit_idx) else { continue };
         let found = declared.find(&charge.key, now);
         if found.arithmetic.is_held() && purpose == Purpose::Acquire {
             let detail = format!("limit {} is held, so it is reserved", charge.limit);
             return Err(Error::invalid(ACQUIRE, detail));
         }
-        let beside = beside(&judged, limit_idx, &found.place);
+        let beside = beside(judged, limit_idx, &found.place);
         judged.push(judge_one(limit_idx, charge, found, beside, now));
     }
-    Ok(judged)
+    Ok(())
 }
 
 /// Returns what the same request pays at the same place under other keys, which are its neighbours.
@@ -145,7 +142,7 @@ fn judge_one<'a>(
         capacity,
         remaining: capacity.saturating_sub(after),
         reset: Duration::from_nanos(reset),
-        window: limit.window(),
+        window: arithmetic.window(),
     };
     let is_met = matches!(answer, Answer::Wait(_)) && blocked == 0 && !limit.is_shadow;
     let block = if is_met { limit.block } else { Duration::ZERO };

@@ -6,7 +6,7 @@ use infra_core::{Error, ErrorKind, Result};
 
 use crate::{
     algorithm::{Arithmetic, Cell},
-    keys::{Keys, Level, Place},
+    keys::{Keys, Level, Place, Slot},
     limit::Limit,
     table::State,
 };
@@ -47,10 +47,18 @@ impl Declared {
         Some(Self { name, limit, arithmetic, keys, assigned: HashMap::new() })
     }
 
+    /// Returns whether this is its name; most often it is the very same constant.
+    #[inline]
+    pub(crate) fn is_named(&self, name: &'static str) -> bool {
+        std::ptr::eq(self.name, name) || self.name == name
+    }
+
+    #[inline]
     pub(crate) fn tidy(&mut self, now: u64) {
         self.keys.tidy(&self.arithmetic, now);
     }
 
+    #[inline]
     pub(crate) fn find<'a>(&self, key: &'a str, now: u64) -> Found<'_, 'a> {
         if !self.assigned.is_empty()
             && let Some(Assigned { limit, arithmetic, state }) = self.assigned.get(key)
@@ -64,6 +72,7 @@ impl Declared {
 
     /// Changes the state at the place where a key was found; a new one is made from what is known of
     /// its neighbours.
+    #[inline]
     pub(crate) fn change(
         &mut self,
         place: &Place<'_>,
@@ -78,8 +87,15 @@ impl Declared {
             }
             return;
         }
+        if let Slot::Free(hash) = place.slot
+            && !self.keys.is_pressed()
+        {
+            let mut state = State::of(self.arithmetic.pay(None, 0, now));
+            change(&self.arithmetic, &mut state);
+            return self.keys.add(hash, key, state);
+        }
         if let Some(state) = self.keys.get_mut(place)
-            && (place.slot.is_some() || !state.is_idle(&self.arithmetic, now))
+            && (matches!(place.slot, Slot::Taken(_)) || !state.is_idle(&self.arithmetic, now))
         {
             return change(&self.arithmetic, state);
         }

@@ -40,13 +40,22 @@ pub(crate) struct Place<'a> {
     pub(crate) level: Level,
     /// The key or network in that level's table.
     pub(crate) key: Cow<'a, str>,
-    /// The slot of a key that has its own; good within one decision.
-    pub(crate) slot: Option<usize>,
+    /// What is known of the slot of its own; good within one decision.
+    pub(crate) slot: Slot,
+}
+
+/// Whether a key has a slot of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Taken(usize),
+    /// It has none; its hash is this.
+    Free(u64),
+    Unknown,
 }
 
 impl<'a> Place<'a> {
     pub(crate) const fn new(level: Level, key: Cow<'a, str>) -> Self {
-        Self { level, key, slot: None }
+        Self { level, key, slot: Slot::Unknown }
     }
 
     pub(crate) fn into_owned(self) -> Place<'static> {
@@ -76,18 +85,20 @@ impl Keys {
     }
 
     /// Returns the cell of a key and where it is.
+    #[inline]
     pub(crate) fn find<'a>(
         &self,
         key: &'a str,
         arithmetic: &Arithmetic,
         now: u64,
     ) -> (Place<'a>, Option<&State>) {
-        let own = Place::new(Level::Own, key.into());
-        if let Some((slot, state)) = self.own.find(key) {
-            return (Place { slot: Some(slot), ..own }, Some(state));
+        let hash = self.own.hash(key);
+        let own = |slot| Place { level: Level::Own, key: key.into(), slot };
+        if let Some((slot, state)) = self.own.find(hash, key) {
+            return (own(Slot::Taken(slot)), Some(state));
         }
         if self.own.has_room(key) && !self.is_pressed() {
-            return (own, None);
+            return (own(Slot::Free(hash)), None);
         }
         self.find_among_neighbours(key, arithmetic, now)
     }
@@ -127,7 +138,8 @@ impl Keys {
     }
 
     /// Whether anything is counted for neighbours together.
-    fn is_pressed(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_pressed(&self) -> bool {
         let n_networks = self.network.len() + self.wider.len();
         0 < n_networks || self.addresses.is_some() || self.others.is_some()
     }
@@ -149,13 +161,19 @@ impl Keys {
         };
         match table.get_mut(&place.key) {
             Some(own) => *own = state,
-            None => table.insert(&place.key, state),
+            None => table.insert(table.hash(&place.key), &place.key, state),
         }
     }
 
+    /// Gives a key that has none a slot of its own.
+    pub(crate) fn add(&mut self, hash: u64, key: &str, state: State) {
+        self.own.insert(hash, key, state);
+    }
+
     /// Returns what is kept at a place, to change it.
+    #[inline]
     pub(crate) fn get_mut(&mut self, place: &Place<'_>) -> Option<&mut State> {
-        if let Some(slot) = place.slot {
+        if let Slot::Taken(slot) = place.slot {
             return self.own.slot_mut(slot);
         }
         match place.level {
@@ -169,6 +187,7 @@ impl Keys {
     }
 
     /// Forgets a few keys that are idle, so that all of them are looked at in time.
+    #[inline]
     pub(crate) fn tidy(&mut self, arithmetic: &Arithmetic, now: u64) {
         let is_idle = |state: &State| state.is_idle(arithmetic, now);
         for table in [&mut self.own, &mut self.network, &mut self.wider] {

@@ -23,6 +23,7 @@ mod algorithm;
 mod decision;
 mod declared;
 pub mod game;
+mod index;
 mod keys;
 mod ladder;
 mod limit;

@@ -14,7 +14,7 @@ use crate::{
     declared::Declared,
     keys::{Level, Place},
     limit::Limit,
-    telemetry::{BYTES, DECISIONS, KEYS, Outcome, SHARED, SIGNS},
+    telemetry::{BYTES, KEYS, Outcome, SHARED, SIGNS, count_decision},
     time::nanos,
     watch::Watch,
 };
@@ -173,12 +173,13 @@ impl Limiter {
         &self,
         charges: &[Charge],
         purpose: Purpose,
-        then: impl FnOnce(AllJudged<'_>, u64) -> T,
+        then: impl FnOnce(&mut AllJudged<'_>, u64) -> T,
     ) -> Result<(Decision, T)> {
         check(charges)?;
         let now = self.now();
         let mut limits = self.limits.lock();
-        let judged = judge(&mut limits.all, charges, purpose, now)?;
+        let mut judged = AllJudged::new();
+        judge(&mut limits.all, charges, purpose, now, &mut judged)?;
         let decision = worst(judged.iter().map(|one| (&one.decision, one.is_shadow)))?;
         if purpose != Purpose::Peek {
             match decision.verdict {
@@ -191,11 +192,11 @@ impl Limiter {
             drop(limits);
             self.tell(&judged, &decision);
         }
-        Ok((decision, then(judged, now)))
+        Ok((decision, then(&mut judged, now)))
     }
 
     fn tell(&self, judged: &AllJudged<'_>, decision: &Decision) {
-        DECISIONS.add_for(Outcome::of(decision.verdict), 1);
+        count_decision(Outcome::of(decision.verdict));
         for one in judged {
             if !matches!(one.place.level, Level::Own | Level::Assigned) {
                 SHARED.add(1);
@@ -258,13 +259,12 @@ impl RateLimiter for Limiter {
 
     async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
         let (decision, refund) = self.judge(charges, Purpose::Reserve, |judged, paid_at| {
-            let paid =
-                judged.into_iter().filter(|one| one.decision.is_admitted()).map(|one| Paid {
-                    limit_idx: one.limit_idx,
-                    is_held: one.is_held,
-                    place: one.place.into_owned(),
-                    cost: one.charge.cost.get(),
-                });
+            let paid = judged.drain(..).filter(|one| one.decision.is_admitted()).map(|one| Paid {
+                limit_idx: one.limit_idx,
+                is_held: one.is_held,
+                place: one.place.into_owned(),
+                cost: one.charge.cost.get(),
+            });
             Refund { limiter: self.clone(), paid: paid.collect(), paid_at }
         })?;
         let reservation = decision.is_admitted().then(|| Reservation::new(Box::new(refund)));

@@ -2,14 +2,15 @@
 //!
 //! Slots lie side by side, found through an index of their places by hash. A hand walks over them,
 //! a few at each decision, and removes those that say no more than a new one would (the clock
-//! algorithm, Corbató 1968). Both are allocated once for all that the budget can hold, so that no
-//! decision waits for a move or a rehash.
+//! algorithm, Corbató 1968). Room for slots is set aside once for all that the budget can hold, so
+//! that no decision waits for a move.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use hashbrown::HashTable;
-
-use crate::algorithm::{Arithmetic, Cell};
+use crate::{
+    algorithm::{Arithmetic, Cell},
+    index::Index,
+};
 
 /// What is remembered of a key, and until when it is blocked, in nanoseconds.
 #[derive(Debug, Clone)]
@@ -23,11 +24,13 @@ impl State {
         Self { cell, blocked_until: 0 }
     }
 
+    #[inline]
     pub(crate) fn pay(&mut self, arithmetic: &Arithmetic, cost: u32, now: u64) {
         let cell = std::mem::replace(&mut self.cell, Cell::Held(0));
         self.cell = arithmetic.pay(Some(cell), cost, now);
     }
 
+    #[inline]
     pub(crate) fn is_idle(&self, arithmetic: &Arithmetic, now: u64) -> bool {
         self.blocked_until <= now && arithmetic.is_idle(&self.cell, now)
     }
@@ -50,7 +53,7 @@ const COMMON_BYTES: usize = SLOT_BYTES + 16;
 #[derive(Debug)]
 pub(crate) struct Table {
     hasher: RandomState,
-    index: HashTable<u32>,
+    index: Index,
     slots: Vec<Slot>,
     hand: usize,
     bytes: usize,
@@ -64,7 +67,7 @@ impl Table {
         let slots = budget / COMMON_BYTES.saturating_add(cell_bytes);
         Self {
             hasher: RandomState::new(),
-            index: HashTable::with_capacity(slots),
+            index: Index::default(),
             slots: Vec::with_capacity(slots),
             hand: 0,
             bytes: 0,
@@ -81,60 +84,66 @@ impl Table {
         self.bytes
     }
 
+    #[inline]
     fn slot_bytes(&self, key: &str) -> usize {
         SLOT_BYTES + key.len() + self.cell_bytes
     }
 
     /// Returns whether a key could be added.
+    #[inline]
     pub(crate) fn has_room(&self, key: &str) -> bool {
         self.bytes.saturating_add(self.slot_bytes(key)) <= self.budget
     }
 
-    fn place(&self, key: &str) -> Option<usize> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let is_key = |place: &u32| self.at(*place).is_some_and(|slot| *slot.key == *key);
-        self.index.find(self.hasher.hash_one(key), is_key).map(|place| *place as usize)
+    /// Returns what a key is found by, which is good for as long as the table.
+    #[inline]
+    pub(crate) fn hash(&self, key: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key.as_bytes());
+        hasher.finish()
     }
 
-    fn at(&self, place: u32) -> Option<&Slot> {
-        self.slots.get(place as usize)
+    #[inline]
+    fn place(&self, hash: u64, key: &str) -> Option<usize> {
+        let is_key = |place: usize| self.slots.get(place).is_some_and(|slot| *slot.key == *key);
+        self.index.find(hash, is_key)
     }
 
     /// Returns a key's state and its slot, which is good until something is removed.
-    pub(crate) fn find(&self, key: &str) -> Option<(usize, &State)> {
-        let place = self.place(key)?;
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &str) -> Option<(usize, &State)> {
+        let place = self.place(hash, key)?;
         self.slots.get(place).map(|slot| (place, &slot.state))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&State> {
-        self.find(key).map(|(_, state)| state)
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.find(self.hash(key), key).map(|(_, state)| state)
     }
 
+    #[inline]
     pub(crate) fn slot_mut(&mut self, slot: usize) -> Option<&mut State> {
         self.slots.get_mut(slot).map(|slot| &mut slot.state)
     }
 
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut State> {
-        let place = self.place(key)?;
+        let place = self.place(self.hash(key), key)?;
         self.slots.get_mut(place).map(|slot| &mut slot.state)
     }
 
     /// Adds a key that is not there.
-    pub(crate) fn insert(&mut self, key: &str, state: State) {
+    pub(crate) fn insert(&mut self, hash: u64, key: &str, state: State) {
         let Ok(place) = u32::try_from(self.slots.len()) else { return };
-        let hash = self.hasher.hash_one(key);
         self.bytes = self.bytes.saturating_add(self.slot_bytes(key));
         self.slots.push(Slot { hash, key: key.into(), state });
         let slots = &self.slots;
-        self.index.insert_unique(hash, place, |place| {
-            slots.get(*place as usize).map_or(0, |slot| slot.hash)
-        });
+        self.index.insert(hash, place, |place| slots.get(place).map_or(0, |slot| slot.hash));
     }
 
     pub(crate) fn remove(&mut self, key: &str) {
-        if let Some(place) = self.place(key) {
+        if let Some(place) = self.place(self.hash(key), key) {
             self.remove_at(place);
         }
     }
@@ -143,19 +152,15 @@ impl Table {
     fn remove_at(&mut self, place: usize) {
         let Some(slot) = self.slots.get(place) else { return };
         self.bytes = self.bytes.saturating_sub(self.slot_bytes(&slot.key));
-        if let Ok(entry) = self.index.find_entry(slot.hash, |at| *at as usize == place) {
-            entry.remove();
-        }
-        let last = self.slots.len() - 1;
-        if let (Some(moved), Ok(to)) = (self.slots.get(last), u32::try_from(place))
-            && let Some(at) = self.index.find_mut(moved.hash, |at| *at as usize == last)
-        {
-            *at = to;
-        }
+        self.index.remove(slot.hash, place);
         self.slots.swap_remove(place);
+        if let Some(moved) = self.slots.get(place) {
+            self.index.renumber(moved.hash, self.slots.len(), place);
+        }
     }
 
     /// Moves the hand over a few slots and removes those that are idle.
+    #[inline]
     pub(crate) fn tidy(&mut self, n_slots: usize, is_idle: impl Fn(&State) -> bool) {
         for _ in 0..n_slots.min(self.slots.len()) {
             if self.slots.len() <= self.hand {
@@ -194,7 +199,8 @@ mod tests {
     fn a_slot_that_moves_is_found_where_it_is() {
         let mut table = Table::new(1 << 16, 0);
         for key in 0..100_u32 {
-            table.insert(&key.to_string(), held(key % 3));
+            let key_of = key.to_string();
+            table.insert(table.hash(&key_of), &key_of, held(key % 3));
         }
         table.remove("98");
         table.remove("absent");
@@ -213,8 +219,12 @@ mod tests {
         let mut table = Table::new(100 * (COMMON_BYTES + 8), 8);
         let room = table.slots.capacity();
         let mut n_keys = 0;
-        while table.has_room(&format!("{n_keys:016}")) {
-            table.insert(&format!("{n_keys:016}"), held(1));
+        loop {
+            let key = format!("{n_keys:016}");
+            if !table.has_room(&key) {
+                break;
+            }
+            table.insert(table.hash(&key), &key, held(1));
             n_keys += 1;
         }
         assert_eq!((n_keys, table.slots.capacity()), (100, room));

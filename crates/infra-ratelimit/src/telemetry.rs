@@ -59,7 +59,7 @@ impl Label for Sign {
     }
 }
 
-pub(crate) const DECISIONS: Counter<Outcome> =
+const DECISIONS: Counter<Outcome> =
     Counter::labelled("infra_ratelimit_decisions_total", "Decisions, by how they ended.");
 pub(crate) const SIGNS: Counter<Sign> = Counter::labelled(
     "infra_ratelimit_signs_total",
@@ -84,6 +84,21 @@ pub(crate) const UNSETTLED: Counter = Counter::new(
     "infra_ratelimit_unsettled_total",
     "Refunds and merges that did not reach the shared store; time gives them back.",
 );
+
+/// Counts a decision; each request pays for it, so its keys are made by the compiler.
+pub(crate) fn count_decision(outcome: Outcome) {
+    macro_rules! series {
+        ($outcome:literal) => {
+            metrics::counter!("infra_ratelimit_decisions_total", "outcome" => $outcome)
+        };
+    }
+    let series = match outcome {
+        Outcome::Admitted => series!("admitted"),
+        Outcome::Refused => series!("refused"),
+        Outcome::Never => series!("never"),
+    };
+    series.increment(1);
+}
 
 /// The metrics of this crate.
 pub const METRICS: &[Declaration] = &[

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use governor::{
@@ -59,6 +60,9 @@ impl StateStore for Staging {
 #[derive(Debug)]
 pub(crate) struct Bucket {
     quota: Quota,
+    /// In nanoseconds.
+    refill: u64,
+    window: Duration,
     now: Now,
     governor: RateLimiter<NotKeyed, Staging, Now, NoOpMiddleware<Nanos>>,
     staging: Staging,
@@ -71,14 +75,24 @@ impl Bucket {
         let rate = governor::Quota::with_period(quota.refill())?;
         let rate = rate.allow_burst(quota.nonzero_capacity());
         let governor = RateLimiter::new(rate, staging.clone(), now.clone());
-        Some(Self { quota, now, governor, staging })
+        let refill = nanos(quota.refill());
+        let window = quota.refill().saturating_mul(quota.capacity());
+        Some(Self { quota, refill, window, now, governor, staging })
     }
 
+    /// Returns the time in which it becomes full from empty.
+    #[inline]
+    pub(crate) const fn window(&self) -> Duration {
+        self.window
+    }
+
+    #[inline]
     pub(crate) const fn quota(&self) -> &Quota {
         &self.quota
     }
 
     /// Judges a cost against a cell, the theoretical arrival time; pure but for the staging cell.
+    #[inline]
     pub(crate) fn judge(&self, cell: Option<u64>, cost: NonZeroU32, now: u64) -> Answer<u64> {
         self.now.0.store(now, Ordering::Relaxed);
         self.staging.0.store(cell.unwrap_or(UNUSED), Ordering::Relaxed);
@@ -100,12 +114,14 @@ impl Bucket {
     }
 
     /// Returns the tokens that are gone from a cell.
+    #[inline]
     pub(crate) fn spent(&self, cell: u64, now: u64) -> u32 {
         let owed = cell.saturating_sub(now).div_ceil(self.refill().max(1));
         u32::try_from(owed).unwrap_or(u32::MAX).min(self.quota.capacity())
     }
 
     /// Returns a cell from which so many tokens are gone.
+    #[inline]
     pub(crate) fn having_spent(&self, tokens: u32, now: u64) -> u64 {
         now.saturating_add(self.refill().saturating_mul(u64::from(tokens)))
     }
@@ -119,7 +135,8 @@ impl Bucket {
         now.saturating_add(owed.min(full))
     }
 
-    fn refill(&self) -> u64 {
-        nanos(self.quota.refill())
+    #[inline]
+    const fn refill(&self) -> u64 {
+        self.refill
     }
 }

@@ -64,15 +64,27 @@ impl Arithmetic {
         })
     }
 
+    #[inline]
     pub(crate) const fn is_held(&self) -> bool {
         matches!(self, Self::Concurrent(_))
     }
 
+    #[inline]
     pub(crate) const fn capacity(&self) -> u32 {
         match self {
             Self::Bucket(bucket) => bucket.quota().capacity(),
             Self::Fixed(window) | Self::Sliding(window) | Self::Log(window) => window.capacity(),
             Self::Concurrent(permits) => permits.get(),
+        }
+    }
+
+    /// Returns the time in which the limit becomes full from empty, as [`Limit::window`] does.
+    #[inline]
+    pub(crate) const fn window(&self) -> Duration {
+        match self {
+            Self::Bucket(bucket) => bucket.window(),
+            Self::Fixed(window) | Self::Sliding(window) | Self::Log(window) => window.length(),
+            Self::Concurrent(_) => Duration::ZERO,
         }
     }
 
@@ -85,6 +97,7 @@ impl Arithmetic {
     }
 
     /// Judges a cost against a cell.
+    #[inline]
     pub(crate) fn judge(&self, cell: Option<&Cell>, cost: NonZeroU32, now: u64) -> Answer {
         if self.capacity() < cost.get() {
             return Answer::Never;
@@ -108,6 +121,7 @@ impl Arithmetic {
     }
 
     /// Pays a cost, whether or not it fits, and returns the cell.
+    #[inline]
     pub(crate) fn pay(&self, cell: Option<Cell>, cost: u32, now: u64) -> Cell {
         match (self, cell) {
             (Self::Bucket(bucket), cell) => {
@@ -150,6 +164,7 @@ impl Arithmetic {
     }
 
     /// Returns how much of the capacity is gone.
+    #[inline]
     pub(crate) fn spent(&self, cell: Option<&Cell>, now: u64) -> u32 {
         let spent = match (self, cell) {
             (Self::Bucket(bucket), Some(Cell::Bucket(tat))) => bucket.spent(*tat, now),
@@ -176,6 +191,7 @@ impl Arithmetic {
     }
 
     /// Returns the time until nothing is gone any more once a cost is paid, in nanoseconds.
+    #[inline]
     pub(crate) fn reset_after(&self, cell: Option<&Cell>, cost: u32, now: u64) -> u64 {
         match self {
             Self::Bucket(bucket) => {
@@ -190,6 +206,7 @@ impl Arithmetic {
     }
 
     /// Returns whether a cell says no more than no cell at all.
+    #[inline]
     pub(crate) fn is_idle(&self, cell: &Cell, now: u64) -> bool {
         match cell {
             Cell::Bucket(tat) => *tat <= now,

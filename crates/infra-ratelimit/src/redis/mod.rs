@@ -46,7 +46,7 @@ use crate::{
     decision::{ACQUIRE, check, sign, worst},
     limit::{Algorithm, Limit},
     limiter::Limiter,
-    telemetry::{DECISIONS, Outcome, SIGNS},
+    telemetry::{Outcome, SIGNS, count_decision},
     watch::Watch,
 };
 
@@ -268,7 +268,7 @@ impl RedisLimiter {
 
     /// Notes what is spent for an outage to come, and tells what is worth telling.
     fn note(&self, charges: &[Charge], told: &[Told], decision: &Decision) {
-        DECISIONS.add_for(Outcome::of(decision.verdict), 1);
+        count_decision(Outcome::of(decision.verdict));
         for (charge, one) in charges.iter().zip(told) {
             let is_paid = decision.is_admitted() && one.decision.is_admitted();
             // Permits come and go without a decision, so what was seen of them says nothing.
