@@ -846,6 +846,25 @@ async fn a_newer_version_or_a_removal_outlives_an_archive_that_was_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_game_that_is_removed_and_saved_again_is_not_covered_by_an_archive_of_the_removed_one() {
+    let mut bench = Bench::new(options(100), Duration::ZERO).await;
+    bench.archive.shut();
+    bench.start();
+    let first = bench.hybrid.save(game("again", Phase::Over), Expected::Any).await.unwrap();
+    pass(MS).await;
+    assert_eq!(bench.archive.flying.load(Ordering::SeqCst), 1);
+    bench.hybrid.remove(b"again", Expected::Any).await.unwrap();
+    let newer = Game { turns: 99, ..game("again", Phase::Over) };
+    let second = bench.hybrid.save(newer.clone(), Expected::Absent).await.unwrap();
+    assert_eq!(first, second, "the version does not tell the two apart");
+    bench.archive.open();
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(bench.read("again").await.unwrap(), newer);
+    assert!(bench.is_archived("again").await);
+    assert_eq!((bench.archive.names().await.len(), bench.hybrid.waiting()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_resets_the_idle_time_and_the_archives_own_look_does_not() {
     let options = options(10).idle(HOUR).interval(Duration::from_mins(1));
     let mut bench = Bench::new(options, Duration::ZERO).await;

@@ -52,15 +52,17 @@ impl<E: Entity> Inner<E> {
     }
 
     async fn attempt(&self, key: &Bytes) -> Result<Attempt> {
-        let Some(document) = self.document(key).await? else {
-            return self.settle(key).await;
+        let found = {
+            let _turn = self.gates.enter(key).await;
+            self.document(key).await?
         };
+        let Some(document) = found else { return self.settle(key, Expected::Absent).await };
         if Vault::is_stub(&document.payload) {
-            return self.settle(key).await;
+            return self.settle(key, Expected::Exactly(document.version)).await;
         }
         let entity = E::decode(&document.payload)?;
         if entity.standing() == Standing::Active {
-            return self.settle(key).await;
+            return self.settle(key, Expected::Exactly(document.version)).await;
         }
         let (tags, now) = (entity.tags(), self.options.clock.wall());
         let archived = self.vault.archive(self.collection(), &document, tags, now).await?;
@@ -68,13 +70,23 @@ impl<E: Entity> Inner<E> {
             .write(self.stub(&document, &archived)?)
             .delete(self.outbox.clone(), key.clone(), Expected::Any)
             .delete(self.dead.clone(), key.clone(), Expected::Any);
-        match self.commit(batch, Box::new(Silent)).await {
-            Ok(_) => Ok(Attempt::Archived),
+        match self.commit_as_read(key, batch).await {
+            Ok(true) => Ok(Attempt::Archived),
+            Ok(false) => self.withdraw(key, &archived).await,
             Err(error) if matches!(error.kind(), ErrorKind::Conflict { .. }) => {
                 self.withdraw(key, &archived).await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Commits what follows from an entity that was read, unless it was removed since.
+    async fn commit_as_read(&self, key: &Bytes, batch: Batch) -> Result<bool> {
+        let _turn = self.gates.enter(key).await;
+        if self.schedule.lock().is_overtaken(key) {
+            return Ok(false);
+        }
+        self.commit(batch, Box::new(Silent)).await.map(|_| true)
     }
 
     /// Puts an object's name in the place of the version that it holds.
@@ -97,11 +109,18 @@ impl<E: Entity> Inner<E> {
         })
     }
 
-    /// Takes the row of an entity away that is not to be archived.
-    async fn settle(&self, key: &Bytes) -> Result<Attempt> {
-        let batch = Batch::new().delete(self.outbox.clone(), key.clone(), Expected::Any);
-        self.documents().commit(batch).await?;
-        Ok(Attempt::Superseded)
+    /// Takes the row of an entity away that is not to be archived; that of one that was saved since
+    /// stays.
+    async fn settle(&self, key: &Bytes, seen: Expected) -> Result<Attempt> {
+        let batch = Batch::new().check(self.collection().clone(), key.clone(), seen).delete(
+            self.outbox.clone(),
+            key.clone(),
+            Expected::Any,
+        );
+        match self.commit_as_read(key, batch).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::Conflict { .. }) => Err(error),
+            _ => Ok(Attempt::Superseded),
+        }
     }
 
     /// Takes an object away whose entity changed before it could be named; the row belongs to the

@@ -4,7 +4,7 @@
 //! times the ageing. So order is total, cheap, and no ticket waits for ever.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -51,7 +51,8 @@ pub(super) struct Schedule {
     tickets: HashMap<Bytes, Ticket>,
     ready: BTreeMap<Place, Bytes>,
     delayed: BTreeMap<(Timestamp, u64), Bytes>,
-    flying: HashSet<Bytes>,
+    /// The keys of hand-overs that are under way, and whether the entity was removed meanwhile.
+    flying: HashMap<Bytes, bool>,
     last: u64,
 }
 
@@ -115,7 +116,7 @@ impl Schedule {
                 self.ready.insert(self.place(ticket), key);
             }
         }
-        self.ready.values().filter(|key| !self.flying.contains(*key)).count()
+        self.ready.values().filter(|key| !self.flying.contains_key(*key)).count()
     }
 
     /// Returns when the next delayed one is due.
@@ -128,7 +129,7 @@ impl Schedule {
         let turn: Vec<(Place, Bytes)> = self
             .ready
             .iter()
-            .filter(|(_, key)| !self.flying.contains(*key))
+            .filter(|(_, key)| !self.flying.contains_key(*key))
             .take(limit)
             .map(|(place, key)| (*place, key.clone()))
             .collect();
@@ -136,11 +137,22 @@ impl Schedule {
         for (place, key) in turn {
             self.ready.remove(&place);
             if let Some(ticket) = self.tickets.get(&key) {
-                self.flying.insert(key.clone());
+                self.flying.insert(key.clone(), false);
                 taken.push((key, *ticket));
             }
         }
         taken
+    }
+
+    /// Notes that an entity is removed: what its flight has read is void, whatever version comes next.
+    pub(super) fn overtake(&mut self, key: &Bytes) {
+        if let Some(is_overtaken) = self.flying.get_mut(key) {
+            *is_overtaken = true;
+        }
+    }
+
+    pub(super) fn is_overtaken(&self, key: &Bytes) -> bool {
+        self.flying.get(key).copied().unwrap_or(false)
     }
 
     /// Ends a flight for good, unless the key has got another ticket meanwhile.

@@ -1,6 +1,9 @@
 //! The repository whose completed entities go to the archive.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use infra_core::{
@@ -28,6 +31,9 @@ use crate::{
 
 /// How often a removal meets a change of the same entity and looks again.
 const TRIES: usize = 64;
+
+/// Over how many gates keys are spread.
+const GATES: u64 = 64;
 
 /// How many rows are read at a time.
 pub(super) const PAGE: usize = 500;
@@ -57,6 +63,30 @@ pub(super) struct Inner<E> {
     pub(super) indexes: Indexes,
     pub(super) schedule: Arc<Mutex<Schedule>>,
     pub(super) wake: Arc<Notify>,
+    pub(super) gates: Gates,
+}
+
+/// Orders removals and hand-overs of one key. A key that is removed and saved again begins with the
+/// first version again, so a version alone does not tell a hand-over that its entity is another one.
+#[derive(Debug)]
+pub(super) struct Gates {
+    hasher: RandomState,
+    gates: Vec<Gate>,
+}
+
+type Gate = tokio::sync::Mutex<()>;
+
+impl Gates {
+    fn new() -> Self {
+        Self { hasher: RandomState::new(), gates: (0..GATES).map(|_| Gate::default()).collect() }
+    }
+
+    /// Waits for the turn of a key; it is held over one read or commit of the store.
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
+    pub(super) async fn enter(&self, key: &Bytes) -> tokio::sync::MutexGuard<'_, ()> {
+        let hash = self.hasher.hash_one(key);
+        self.gates[usize::try_from(hash % GATES).unwrap_or(0)].lock().await
+    }
 }
 
 /// The indexes that are ours.
@@ -154,6 +184,7 @@ impl<E: Entity> Hybrid<E> {
             indexes: Indexes { kept: index("kept")?, archived: index("at")?, tag: index("tag")? },
             schedule: Arc::new(Mutex::new(Schedule::new(options.ageing))),
             wake: Arc::new(Notify::new()),
+            gates: Gates::new(),
             options,
         }));
         hybrid.0.recall().await?;
@@ -241,7 +272,7 @@ impl<E: Entity> Hybrid<E> {
                 .delete(inner.collection().clone(), key.clone(), Expected::Exactly(actual))
                 .delete(inner.outbox.clone(), key.clone(), Expected::Any)
                 .delete(inner.dead.clone(), key.clone(), Expected::Any);
-            match inner.commit(batch, inner.ticketing(key.clone(), None)).await {
+            match inner.commit_removal(&key, batch).await {
                 Err(error) if matches!(error.kind(), ErrorKind::Conflict { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) if Vault::is_stub(&found.payload) => {
@@ -379,6 +410,13 @@ impl<E: Entity> Inner<E> {
     pub(super) async fn commit(&self, batch: Batch, ticketing: Box<dyn Part>) -> Result<Receipt> {
         let parts = vec![self.repository.touched(&batch), ticketing];
         commit(self.documents(), batch, parts).await
+    }
+
+    /// Commits a removal, after which no hand-over that is under way can put back what it has read.
+    async fn commit_removal(&self, key: &Bytes, batch: Batch) -> Result<Receipt> {
+        let _turn = self.gates.enter(key).await;
+        self.schedule.lock().overtake(key);
+        self.commit(batch, self.ticketing(key.clone(), None)).await
     }
 
     pub(super) fn check_queue(&self, key: &Bytes, priority: Priority) -> Result<()> {
