@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     args::{self, Asked},
-    services, shell,
+    rustc, services, shell,
     tools::{self, LLVM_COV, NEXTEST},
 };
 
@@ -75,7 +75,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Creates a command with the environment of instrumented builds.
+/// Creates a command with the environment of instrumented builds: of the workspace's own crates alone.
 pub(crate) fn instrumented(program: &str, args: &[&str]) -> Result<Command, String> {
     let llvm = tools::llvm()?;
     let mut command = shell::command(program, args);
@@ -85,8 +85,9 @@ pub(crate) fn instrumented(program: &str, args: &[&str]) -> Result<Command, Stri
         .env("LLVM_COV", llvm.cov)
         .env("LLVM_PROFDATA", llvm.profdata)
         .env("CARGO_INCREMENTAL", "0")
-        .env("RUSTFLAGS", "-C instrument-coverage --cfg=coverage")
-        .env("RUSTDOCFLAGS", "-C instrument-coverage --cfg=coverage")
+        .env("RUSTC_WORKSPACE_WRAPPER", rustc::wrapper()?)
+        .env(rustc::AS_RUSTC, "1")
+        .env("RUSTDOCFLAGS", "-C instrument-coverage")
         .env("LLVM_PROFILE_FILE", profiles);
     Ok(command)
 }

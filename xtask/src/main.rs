@@ -9,6 +9,7 @@ mod coverage;
 mod game;
 mod layers;
 mod metadata;
+mod rustc;
 mod services;
 mod shell;
 mod tools;
@@ -31,6 +32,9 @@ Commands:
 Each command has its own --help.";
 
 fn main() -> ExitCode {
+    if std::env::var_os(rustc::AS_RUSTC).is_some() {
+        return rustc::run(std::env::args_os().skip(1));
+    }
     let mut words = std::env::args().skip(1);
     let command = words.next().unwrap_or_default();
     let rest: Vec<String> = words.collect();
