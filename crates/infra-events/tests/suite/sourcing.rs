@@ -288,3 +288,53 @@ async fn a_stream_of_ten_thousand_events_is_rebuilt_whole() {
     let game = repository(store).load(&stream("game-1")).await.unwrap();
     assert_eq!((game.version().get(), game.state().phase.as_str()), (10_000, "9997"));
 }
+
+#[test]
+fn a_wrong_expectation_of_events_refusal_or_nothing_fails() {
+    let fails = |test: fn()| std::panic::catch_unwind(test).is_err();
+    assert!(fails(|| drop(given::<Game>([]).when(create()).then_nothing())));
+    assert!(fails(|| drop(given::<Game>([]).when(create()).then([created(&["p1"])]))));
+    assert!(fails(|| given::<Game>([]).when(create()).then_refused(&Refusal::Over)));
+    assert!(fails(|| {
+        drop(given::<Game>([created(&["p1"])]).when(create()).then_nothing());
+    }));
+    assert!(fails(|| {
+        given::<Game>([created(&["p1"])]).when(create()).then_refused(&Refusal::Over);
+    }));
+    let made = given::<Game>([]).when(create()).then([created(&["p1", "p2", "p3", "p4"])]);
+    made.then_state(|game| assert_eq!(game.room, "room1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_keeps_nothing_in_memory_reads_everything_from_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = SystemClock::shared();
+    let options = Options::new(folder.path()).queue(1).recent_bytes(0).clock(clock);
+    let store = Arc::new(LogEventStore::open(options).await.unwrap().0);
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for place in 0..20 {
+                    let event = Event::PhaseChanged { to: place.to_string() };
+                    let game = stream(&format!("game-{number}"));
+                    store
+                        .append(Append::to(game, Expected::Any, vec![stored(&event)]))
+                        .await
+                        .unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for number in 0..8 {
+        let game = stream(&format!("game-{number}"));
+        let read =
+            store.read_stream(&game, Version::new(1), Direction::Forward, 100).await.unwrap();
+        let phases: Vec<Event> = read.iter().map(|e| e.event.payload.decode().unwrap()).collect();
+        let expected = (0..20).map(|place| Event::PhaseChanged { to: place.to_string() });
+        assert_eq!(phases, expected.collect::<Vec<_>>());
+    }
+}
