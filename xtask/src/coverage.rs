@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     args::{self, Asked},
     rustc, services, shell,
-    tools::{self, LLVM_COV, NEXTEST},
+    tools::{self, NEXTEST},
 };
 
 const HELP: &str = "\
@@ -77,13 +77,10 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
 
 /// Creates a command with the environment of instrumented builds: of the workspace's own crates alone.
 pub(crate) fn instrumented(program: &str, args: &[&str]) -> Result<Command, String> {
-    let llvm = tools::llvm()?;
     let mut command = shell::command(program, args);
     let folder = shell::target();
     let profiles = folder.join("coverage/%p-%12m.profraw");
     command
-        .env("LLVM_COV", llvm.cov)
-        .env("LLVM_PROFDATA", llvm.profdata)
         .env("CARGO_INCREMENTAL", "0")
         .env("RUSTC_WORKSPACE_WRAPPER", rustc::wrapper()?)
         .env(rustc::AS_RUSTC, "1")
@@ -95,6 +92,8 @@ pub(crate) fn instrumented(program: &str, args: &[&str]) -> Result<Command, Stri
 /// Runs all tests, instrumented, in the nextest profile `ci`.
 pub(crate) fn test(environment: &[(String, String)]) -> Result<(), String> {
     NEXTEST.need()?;
+    // What reads the data is found before minutes are spent on making it.
+    let _llvm = tools::llvm()?;
     let old = shell::target().join("coverage");
     if old.exists() {
         std::fs::remove_dir_all(&old).map_err(|error| format!("{}: {error}", old.display()))?;
@@ -123,7 +122,6 @@ pub(crate) fn report() -> Result<(), String> {
 
 /// Merges the raw profiles and asks llvm-cov about every instrumented test binary.
 fn export() -> Result<Export, String> {
-    LLVM_COV.need()?;
     let llvm = tools::llvm()?;
     let folder = shell::target().join("coverage");
     let list = folder.join("profiles.txt");

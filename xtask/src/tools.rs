@@ -13,8 +13,6 @@ pub(crate) struct Tool {
 
 /// Runs tests.
 pub(crate) const NEXTEST: Tool = Tool { name: "cargo-nextest", version: "0.9.143" };
-/// Measures coverage.
-pub(crate) const LLVM_COV: Tool = Tool { name: "cargo-llvm-cov", version: "0.9.1" };
 /// Judges licences and sources.
 pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
@@ -25,7 +23,8 @@ impl Tool {
             return Ok(());
         }
         println!("installing {} {}", self.name, self.version);
-        let args = ["install", "--locked", "--version", self.version, self.name];
+        // A tool that runs for seconds is not worth minutes of optimising.
+        let args = ["install", "--debug", "--locked", "--version", self.version, self.name];
         shell::run(shell::command("cargo", &args).env_remove("CARGO_TARGET_DIR"))
     }
 }
