@@ -7,7 +7,7 @@
 //! All integers are little-endian. A length of zero with a magic of zero is the end of the log.
 
 use infra_core::{
-    Error, ErrorKind, Result,
+    Error, Result,
     clock::Timestamp,
     codec::{CodecTag, Payload},
     event::{NewEvent, RecordedEvent},
@@ -16,9 +16,10 @@ use infra_core::{
     trace::TraceContext,
     version::{FencingToken, Position, Version},
 };
-use uuid::Uuid;
 
 use bytes::Bytes;
+
+use super::encoding::{In, Out, corrupt};
 
 /// What every frame begins with ("FRM1").
 const MAGIC: u32 = 0x314d_5246;
@@ -75,7 +76,7 @@ pub(crate) fn header(bytes: &[u8]) -> Header {
 
 /// Encodes a commit as a whole frame, and returns the body's checksum with it.
 pub(crate) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
-    let mut out = Out(vec![0; HEADER]);
+    let mut out = Out::after(HEADER);
     match commit {
         Commit::Append { events, fence } => out.append(events, fence.as_ref()),
         Commit::Truncate { stream, before } => {
@@ -88,7 +89,7 @@ pub(crate) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
             out.text(stream.as_str());
         }
     }
-    let mut frame = out.0;
+    let mut frame = out.into_bytes();
     let (head, body) = frame.split_at_mut(HEADER);
     let checksum = crc32c::crc32c(body);
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -104,51 +105,18 @@ pub(crate) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
 
 /// Decodes a body whose checksum was found right.
 pub(crate) fn decode(body: &Bytes) -> Result<Commit> {
-    let mut input = In { body, at: 0 };
+    let mut input = In::new(body);
     let commit = match input.u8()? {
         1 => input.append()?,
         2 => Commit::Truncate { stream: input.name()?, before: Version::new(input.u64()?) },
         3 => Commit::Tombstone { stream: input.name()? },
         unknown => return Err(corrupt(format!("unknown commit kind {unknown}"))),
     };
-    if input.at < body.len() {
-        return Err(corrupt(format!("{} bytes after the commit", body.len() - input.at)));
-    }
+    input.end()?;
     Ok(commit)
 }
 
-fn corrupt(detail: String) -> Error {
-    Error::new(ErrorKind::Corrupt, "decode frame").detail(detail)
-}
-
-struct Out(Vec<u8>);
-
 impl Out {
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn uuid(&mut self, uuid: Option<Uuid>) {
-        self.0.extend_from_slice(uuid.unwrap_or_default().as_bytes());
-    }
-
     fn append(&mut self, events: &[RecordedEvent], fence: Option<&Fence>) {
         self.u8(1);
         self.u8(u8::from(fence.is_some()));
@@ -191,59 +159,7 @@ impl Out {
     }
 }
 
-struct In<'a> {
-    body: &'a Bytes,
-    at: usize,
-}
-
 impl In<'_> {
-    fn take(&mut self, length: usize) -> Result<Bytes> {
-        let end = self.at.checked_add(length).filter(|end| *end <= self.body.len());
-        let Some(end) = end else {
-            return Err(corrupt(format!("{length} bytes at {} go beyond the end", self.at)));
-        };
-        let bytes = self.body.slice(self.at..end);
-        self.at = end;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let bytes = self.take(N)?;
-        bytes.as_ref().try_into().map_err(|_| corrupt(format!("{N} bytes at {}", self.at)))
-    }
-
-    fn u8(&mut self) -> Result<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Result<Bytes> {
-        let length = self.u32()?;
-        self.take(usize::try_from(length).unwrap_or(usize::MAX))
-    }
-
-    fn text(&mut self) -> Result<String> {
-        String::from_utf8(self.bytes()?.to_vec())
-            .map_err(|cause| corrupt("text is not UTF-8".to_owned()).because(cause))
-    }
-
-    fn name(&mut self) -> Result<StreamName> {
-        let name = self.text()?;
-        StreamName::new(name).map_err(|cause| corrupt("stream name".to_owned()).because(cause))
-    }
-
-    fn uuid(&mut self) -> Result<Option<Uuid>> {
-        let uuid = Uuid::from_bytes(self.array()?);
-        Ok(Some(uuid).filter(|uuid| !uuid.is_nil()))
-    }
-
     fn append(&mut self) -> Result<Commit> {
         let fence = if self.u8()? == 1 {
             let scope = Scope::new(self.text()?)
@@ -298,7 +214,9 @@ impl In<'_> {
 
 #[cfg(test)]
 mod tests {
+    use infra_core::ErrorKind;
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
 

@@ -13,6 +13,7 @@
 
 mod backup;
 mod disk;
+mod encoding;
 pub(crate) mod frame;
 mod options;
 mod reader;

@@ -4,9 +4,11 @@ use std::{fs, path::Path};
 
 use infra_core::{
     ErrorKind,
-    event::{EventStore, RecordedEvent},
+    event::{Direction, EventStore, RecordedEvent},
+    id::StreamName,
+    version::Version,
 };
-use infra_events::Mode;
+use infra_events::{LogEventStore, Mode, Options};
 use infra_testkit::seed::Seed;
 use rand::RngExt as _;
 
@@ -184,4 +186,35 @@ async fn a_segment_of_another_format_is_refused_by_its_number() {
         );
     }
     assert!(kinds.iter().all(Option::is_some), "{kinds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_is_damaged_under_an_open_log_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 40).await;
+    // Nothing stays in memory: every read is one of the disk.
+    let options = Options::new(folder.path()).segment_bytes(4_096).recent_bytes(0);
+    let (log, _) = LogEventStore::open(options).await.unwrap();
+    let read = async || {
+        let stream = StreamName::new("s0").unwrap();
+        let of_stream = log.read_stream(&stream, Version::new(1), Direction::Forward, 9).await;
+        (of_stream.map(|_| ()), all(&log).await.map(|_| ()))
+    };
+    assert!(matches!(read().await, (Ok(()), Ok(()))));
+    let name = segments(folder.path())[0].clone();
+    let path = folder.path().join(&name);
+    // Byte 32 begins the header of the first frame, byte 48 its body.
+    for (at, why) in [(40, "the frame's header is damaged"), (60, "the frame fails its checksum")] {
+        damage(&path, |bytes| bytes[at] ^= 1);
+        let (of_stream, of_all) = read().await;
+        for error in [of_stream.unwrap_err(), of_all.unwrap_err()] {
+            let text = error.to_string();
+            assert_eq!(*error.kind(), ErrorKind::Corrupt, "{text}");
+            assert!(text.contains(why) && text.contains(&name), "{text}");
+        }
+        damage(&path, |bytes| bytes[at] ^= 1);
+    }
+    assert!(matches!(read().await, (Ok(()), Ok(()))));
+    fs::write(&path, b"").unwrap();
+    assert_eq!(*read().await.1.unwrap_err().kind(), ErrorKind::Corrupt, "an empty file");
 }

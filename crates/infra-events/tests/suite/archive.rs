@@ -324,6 +324,39 @@ async fn an_ended_stream_is_archived_in_time_leaves_memory_and_is_still_seen() {
     assert!(store.is_archived(&stream("game-2")).await.unwrap());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_archivist_outlives_an_archive_that_fails() {
+    let (inner, archive) = (memory(), model());
+    let fails_at = Mutex::new(Some(0));
+    let lying = Arc::new(Lying { inner: Arc::clone(&archive), lies: false, fails_at });
+    let objects = Arc::<Lying>::clone(&lying);
+    let store = ArchivedEventStore::open(Arc::clone(&inner), objects, "events").await.unwrap();
+    let over = || Event::GameCompleted { winner: "p1".into() };
+    let start = || {
+        let shutdown = Shutdown::new();
+        let archivist = Archivist::new(store.clone(), SystemClock::shared())
+            .ended_by(EventType::new("game_completed").unwrap())
+            .drain_within(Duration::from_secs(1));
+        let stop = shutdown.stop();
+        shutdown.spawn(async move { archivist.run(stop).await });
+        shutdown
+    };
+    append(&store, "game-1", over()).await;
+    let shutdown = start();
+    // The first try fails after an hour, and one of the next ones does not.
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert_eq!(*lying.fails_at.lock(), None, "it was tried");
+    assert!(store.is_archived(&stream("game-1")).await.unwrap());
+    // What cannot be archived at the end is left as it is, and found at the next start.
+    append(&store, "game-2", over()).await;
+    *lying.fails_at.lock() = Some(0);
+    assert_eq!(shutdown.close(Duration::from_secs(20)).await.panicked, 0);
+    assert!(!store.is_archived(&stream("game-2")).await.unwrap());
+    assert_eq!(whole(&store, "game-2").await.len(), 1);
+    assert_eq!(start().close(Duration::from_secs(20)).await.panicked, 0);
+    assert!(store.is_archived(&stream("game-2")).await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_from_the_start_sees_archived_and_live_events() {
     use futures_util::StreamExt as _;

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use infra_core::{
-    ErrorKind, Result,
+    ErrorKind, Result, SystemClock,
     event::{
         Append, Appended, Direction, EventPage, EventStore, Filter, RecordedEvent, StreamInfo,
         Subscription, SubscriptionItem,
@@ -25,6 +25,7 @@ use infra_core::{
 use infra_events::{PostgresEventStore, PostgresOptions};
 use infra_testkit::{
     contract::event::pages_never_skip,
+    proxy::{FaultProxy, Faults},
     server::{Kind, Server, shared},
 };
 use parking_lot::Mutex;
@@ -121,6 +122,47 @@ async fn an_open_transaction_holds_the_head_back_is_named_and_never_skipped() {
     );
     server.kill().unwrap();
     assert_eq!(store.check().await.status, Status::Down);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_ever_for_a_server_that_takes_connections_and_says_nothing() {
+    let url = shared(Kind::Postgres).unwrap();
+    let proxy = FaultProxy::start(url::address(&url)).await.unwrap();
+    let through = url.replace(&url::address(&url).to_string(), &proxy.addr().to_string());
+    let options = options(&through).patience(Duration::from_millis(700)).lanes(1).queue(1);
+    let store = loop {
+        match PostgresEventStore::open(options.clone().clock(SystemClock::shared())).await {
+            Ok(store) => break store,
+            Err(error) => assert!(error.is_transient(), "a slow machine: {error}"),
+        }
+    };
+    let offer = || Append::to(stream("a"), Expected::Any, vec![stored(&created(&["p1"]))]);
+    while let Err(error) = store.append(offer()).await {
+        assert!(error.is_transient(), "a slow machine: {error}");
+    }
+    let before = store.stream_info(&stream("a")).await.unwrap().unwrap().last;
+    proxy.set(Faults { half_open: true, ..Faults::default() });
+    proxy.cut();
+    let sent = offer();
+    let failed = store.append(sent.clone()).await.unwrap_err();
+    assert!(failed.is_transient(), "{failed}");
+    let read = store.read_stream(&stream("a"), Version::new(1), Direction::Forward, 9).await;
+    let late = read.unwrap_err();
+    assert!(late.is_transient(), "{late}");
+    assert_eq!((store.name(), store.check().await.status), ("events", Status::Down));
+    proxy.set(Faults::default());
+    proxy.cut();
+    // Repeating what was of unknown fate is harmless.
+    while let Err(error) = store.append(sent.clone()).await {
+        assert!(error.is_transient(), "{error}");
+    }
+    let info = loop {
+        match store.stream_info(&stream("a")).await {
+            Ok(info) => break info.unwrap(),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    };
+    assert_eq!(info.last, before.next(), "the repeated one is there once");
 }
 
 /// A store that reads by position alone, as one does that is gated on a sequence.

@@ -478,6 +478,40 @@ async fn projections_run_side_by_side_converge_and_survive_one_that_ends() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_projection_goes_on_when_its_documents_can_be_written_again() {
+    let (events, inner) = (memory(), documents());
+    let dying = Arc::new(Dying { inner, left: AtomicI64::new(0), is_after: false });
+    let projector = Projector::new(
+        Statistics("statistics"),
+        Arc::clone(&events),
+        Arc::<Dying>::clone(&dying) as Arc<dyn DocumentStore>,
+    );
+    let projector = projector.unwrap().workers(2).poll_interval(Duration::from_secs(5));
+    let projector = Arc::new(projector.collection(Collection::new("views").unwrap()));
+    let set = Projections::new().with(Arc::clone(&projector));
+    let shutdown = Shutdown::new();
+    let last = append(events.as_ref(), "game-1", created(&["p1"])).await;
+    set.start(&shutdown);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(dying.left.load(Ordering::SeqCst) < -3, "it is tried again and again");
+    assert_eq!(projector.view("all").await.unwrap(), None);
+    assert!(set.failure("statistics").is_none(), "an outage ends no projection");
+    dying.left.store(i64::MAX, Ordering::SeqCst);
+    projector.wait_for(last, Duration::from_mins(1)).await.unwrap();
+    assert_eq!(projector.view("all").await.unwrap(), Some(count(1, 1, 0)));
+    // It sees the next one as well, once it has idled.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let last = append(events.as_ref(), "game-2", created(&["p1"])).await;
+    projector.wait_for(last, Duration::from_mins(1)).await.unwrap();
+    assert_eq!(set.status().await.unwrap()[0].lag(), 0);
+    assert_eq!((set.name(), set.check().await.status), ("projections", Health::Up));
+    assert_eq!(shutdown.close(Duration::from_secs(20)).await.panicked, 0);
+    let elsewhere = Scan::prefix("", 10);
+    let views = Collection::new("projections").unwrap();
+    assert_eq!(dying.scan(&views, elsewhere).await.unwrap(), [], "it has its own collection");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inline_view_has_seen_an_append_when_it_is_acknowledged() {
     let events = memory();

@@ -338,3 +338,23 @@ async fn a_log_that_keeps_nothing_in_memory_reads_everything_from_its_files() {
         assert_eq!(phases, expected.collect::<Vec<_>>());
     }
 }
+
+#[tokio::test]
+async fn event_ids_can_be_repeated_and_a_version_beyond_the_end_is_the_end() {
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let store = memory();
+        let repository =
+            repository(Arc::clone(&store)).random(infra_core::random::Random::seeded(7));
+        let game = stream("game-1");
+        repository.execute(&game, create()).await.unwrap();
+        let id = history(&store, "game-1").await[0].event.id;
+        // The last 62 bits of an id are random, those before tell the time.
+        ids.push(id.as_uuid().as_u128() & ((1 << 62) - 1));
+        let early = repository.load_at(&game, Version::new(9)).await.unwrap();
+        assert_eq!(early.stored_version(), Version::new(1));
+        let nobody = repository.load_at(&stream("nobody"), Version::new(9)).await.unwrap();
+        assert_eq!(nobody.stored_version(), Version::ZERO);
+    }
+    assert_eq!(ids[0], ids[1]);
+}

@@ -1,6 +1,9 @@
 //! Archives that are wrong on purpose: each has one bug that a clause must catch.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,6 +11,7 @@ use infra_core::{
     Result,
     archive::{ArchiveStore, ObjectInfo},
 };
+use tokio::sync::Notify;
 
 /// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +44,16 @@ impl Bug {
 pub struct Wrong {
     right: Arc<dyn ArchiveStore>,
     bug: Bug,
+    /// Whether half of an object is there.
+    is_half: AtomicBool,
+    /// Told when a half was read.
+    seen: Notify,
 }
 
 impl Wrong {
     /// Plants a bug into a right archive.
     pub fn plant(right: Arc<dyn ArchiveStore>, bug: Bug) -> Arc<dyn ArchiveStore> {
-        Arc::new(Self { right, bug })
+        Arc::new(Self { right, bug, is_half: AtomicBool::new(false), seen: Notify::new() })
     }
 
     fn name<'a>(&self, name: &'a str) -> &'a str {
@@ -70,15 +78,22 @@ impl ArchiveStore for Wrong {
     async fn replace(&self, name: &str, body: Bytes) -> Result<()> {
         if self.bug == Bug::InParts {
             self.right.replace(name, body.slice(..body.len() / 2)).await?;
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
+            // The half stays until a reader had it: whether one comes by in time is not left to
+            // the scheduler.
+            self.is_half.store(true, Ordering::SeqCst);
+            self.seen.notified().await;
+            self.is_half.store(false, Ordering::SeqCst);
         }
         self.right.replace(self.name(name), body).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.right.get(self.name(name)).await
+        let is_half = self.is_half.load(Ordering::SeqCst);
+        let found = self.right.get(self.name(name)).await;
+        if is_half {
+            self.seen.notify_one();
+        }
+        found
     }
 
     async fn head(&self, name: &str) -> Result<Option<ObjectInfo>> {
