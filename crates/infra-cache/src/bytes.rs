@@ -13,7 +13,7 @@ use crate::{local::LocalCache, options::Options, read::Loaded, tags::Tag};
 
 /// How many changes of keys are remembered one by one, for fills that were on their way then; a
 /// fill that is older than all of them is refused.
-const REMEMBERED: usize = 16 * 1_024;
+pub(crate) const REMEMBERED: usize = 16 * 1_024;
 
 /// Keeps bytes under text keys in memory: the [`Cache`] port of one process.
 #[derive(Debug, Clone)]

@@ -18,9 +18,11 @@
 //! # Ok::<(), infra_core::Error>(()) }).unwrap();
 //! ```
 
+mod behind;
 mod books;
 mod bytes;
 mod deadlines;
+mod documents;
 mod entry;
 mod fence;
 mod flight;
@@ -32,21 +34,33 @@ mod read;
 mod recent;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod rules;
 mod sketch;
+mod source;
 mod stats;
 mod store;
 mod sync;
 mod tags;
+mod task;
 mod telemetry;
+mod through;
 mod tiered;
+mod turns;
+mod warm;
 
+pub use behind::{BehindOptions, Journal, WriteBehind, Writer};
 pub use bytes::BytesCache;
+pub use documents::CachedDocuments;
 pub use glob::Glob;
 pub use group::Group;
 pub use local::{Builder, Change, Computed, LocalCache, Sweeper};
 pub use options::{Options, Policy};
 pub use read::{Loaded, Origin, Read};
+pub use rules::{Feed, FeedHandle, Handled, Invalidator, Purge, Rule, Rules, Scheduler, Signal};
 pub use sketch::HeavyHitters;
+pub use source::{DocumentSource, Edit, Source};
 pub use stats::{Cause, Statistics};
 pub use telemetry::METRICS;
-pub use tiered::{Backplane, Outage, Tiered, TieredBuilder};
+pub use through::WriteThrough;
+pub use tiered::{Backplane, Moment, Outage, Tiered, TieredBuilder};
+pub use warm::{WarmOutcome, WarmReport, WarmTask, Warmer};

@@ -1,6 +1,6 @@
 //! The metrics of caches.
 
-use infra_core::metric::{Counter, Declaration, Label, LabelSet};
+use infra_core::metric::{Counter, Declaration, Gauge, Label, LabelSet};
 
 use crate::stats::Cause;
 
@@ -36,12 +36,33 @@ label! {
 
 label! {
     /// How a call of the second tier ended.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "declared with or without a tier"))]
     Call, "call", [Answered = "answered", Failed = "failed", Refused = "refused"]
 }
 
 label! {
     /// What came over the backplane.
     Heard, "heard", [Key = "key", Tag = "tag", Clear = "clear", Gap = "gap", Unknown = "unknown"]
+}
+
+label! {
+    /// What became of edits that are written behind.
+    Behind, "behind", [
+        Written = "written", Coalesced = "coalesced", Failed = "failed", Refused = "refused",
+    ]
+}
+
+label! {
+    /// How a rule came to hold, or what went wrong with it.
+    Ruled, "rule", [
+        Direct = "direct", Cascaded = "cascaded", Hurried = "hurried", Failed = "failed",
+        Unreadable = "unreadable",
+    ]
+}
+
+label! {
+    /// How a task of warming ended.
+    Warmed, "task", [Done = "done", Failed = "failed", Skipped = "skipped"]
 }
 
 impl Label for Cause {
@@ -83,6 +104,23 @@ pub(crate) const HEARD: Counter<Heard> = Counter::labelled(
     "infra_cache_backplane_messages_total",
     "What came over the backplane from other processes.",
 );
+pub(crate) const BEHIND: Counter<Behind> = Counter::labelled(
+    "infra_cache_behind_total",
+    "Edits that are written behind, by what became of them; failed counts attempts, refused ones were given up.",
+);
+pub(crate) const WAITING: Gauge = Gauge::new(
+    "infra_cache_behind_waiting",
+    "",
+    "Keys that wait to be written behind, after the last write.",
+);
+pub(crate) const RULES: Counter<Ruled> = Counter::labelled(
+    "infra_cache_rules_triggered_total",
+    "Rules that held, directly or through another one; hurried removals were not delayed because too many wait, failed ones are tried again, unreadable events emptied the cache.",
+);
+pub(crate) const WARMED: Counter<Warmed> = Counter::labelled(
+    "infra_cache_warming_tasks_total",
+    "Tasks of warming, by how they ended; skipped ones stand on one that failed.",
+);
 /// The metrics of this crate.
 pub const METRICS: &[Declaration] = &[
     LOOKUPS.declaration(),
@@ -91,4 +129,8 @@ pub const METRICS: &[Declaration] = &[
     UNHELD.declaration(),
     CALLS.declaration(),
     HEARD.declaration(),
+    BEHIND.declaration(),
+    WAITING.declaration(),
+    RULES.declaration(),
+    WARMED.declaration(),
 ];

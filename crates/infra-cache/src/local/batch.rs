@@ -30,6 +30,22 @@ where
         self.0.by_shard(entries, |shard, key, loaded| self.0.put(shard, key, loaded));
     }
 
+    /// Keeps values that were loaded since a ticket was taken, except those whose keys, tags or cache changed since;
+    /// returns how many are there then.
+    pub(crate) fn fill(
+        &self,
+        ticket: u64,
+        entries: impl IntoIterator<Item = (K, Loaded<V>)>,
+    ) -> u64 {
+        let mut kept = Vec::new();
+        self.0.by_shard(entries, |shard, key: K, loaded| {
+            if shard.admits(&key, ticket) && self.0.fill(shard, key.clone(), loaded, ticket).1 {
+                kept.push(key);
+            }
+        });
+        kept.iter().filter(|key| self.contains(key)).count() as u64
+    }
+
     /// Removes several values and returns how many fresh ones were there; a key that is named twice
     /// counts once. The lock of each part of the keys is taken once.
     pub fn invalidate_many(&self, keys: &[K]) -> u64 {

@@ -1,6 +1,7 @@
 //! One read path from memory over a second tier to the source.
 
 mod backplane;
+mod fill;
 mod frame;
 mod path;
 
@@ -23,8 +24,14 @@ use infra_core::{
 };
 
 pub use backplane::Backplane;
+pub use fill::Moment;
 
-use crate::{entry::at, local::LocalCache, options::Options, tiered::backplane::Channel};
+use crate::{
+    bytes::REMEMBERED, entry::at, local::LocalCache, options::Options, task,
+    tiered::backplane::Channel,
+};
+
+const CHANGE: &str = "change cache";
 
 /// What is done while the second tier does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -167,7 +174,8 @@ impl TieredBuilder {
     {
         let Self { options, clock, remote, channel, settings } = self;
         let trusted = AtomicU64::new(if channel.is_some() { 0 } else { u64::MAX });
-        let local = LocalCache::new(options, Arc::clone(&clock));
+        let local =
+            LocalCache::builder(options, Arc::clone(&clock)).remembering(REMEMBERED).build();
         let shared = Shared { local, remote, settings, clock, channel, trusted };
         Tiered { shared: Arc::new(shared), codec: PhantomData }
     }
@@ -204,6 +212,11 @@ where
         &self.shared.local
     }
 
+    /// Returns whether no other process shares it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.shared.remote.is_none() && self.shared.channel.is_none()
+    }
+
     /// Removes the value under a key everywhere, and returns whether one was there.
     ///
     /// # Errors
@@ -228,7 +241,7 @@ where
     /// As for [`Self::invalidate`].
     pub async fn invalidate_many(&self, keys: Vec<String>) -> Result<u64> {
         let shared = Arc::clone(&self.shared);
-        self.detached(async move {
+        task::detached(CHANGE, async move {
             let refs: Vec<&str> = keys.iter().map(String::as_str).collect();
             let remote = match &shared.remote {
                 Some(remote) => remote.remove_many(&refs).await,
@@ -253,7 +266,7 @@ where
     /// As for [`Self::invalidate`].
     pub async fn invalidate_tag(&self, tag: &str) -> Result<u64> {
         let (shared, tag) = (Arc::clone(&self.shared), tag.to_owned());
-        self.detached(async move {
+        task::detached(CHANGE, async move {
             let remote = match &shared.remote {
                 Some(remote) => remote.remove_tag(&tag).await,
                 None => Ok(0),
@@ -277,7 +290,7 @@ where
     /// As for [`Self::invalidate`].
     pub async fn clear(&self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        self.detached(async move {
+        task::detached(CHANGE, async move {
             let remote = match &shared.remote {
                 Some(remote) => remote.clear().await,
                 None => Ok(()),
@@ -328,17 +341,5 @@ where
     pub async fn invalidate_matching(&self, pattern: &crate::Glob) -> Result<u64> {
         let keys = self.keys(pattern).await?;
         if keys.is_empty() { Ok(0) } else { self.invalidate_many(keys).await }
-    }
-
-    /// Runs a change to its end, also if the caller goes.
-    async fn detached<T: Send + 'static>(
-        &self,
-        change: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let task = tokio::spawn(infra_core::context::Context::carry(change));
-        task.await.unwrap_or_else(|cause| {
-            let error = infra_core::Error::new(infra_core::ErrorKind::Internal, "change cache");
-            Err(error.because(cause))
-        })
     }
 }

@@ -11,10 +11,11 @@ use infra_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Exclusive, Outage, Shared, Tiered, backplane::Removal, frame};
+use super::{CHANGE, Exclusive, Outage, Shared, Tiered, backplane::Removal, frame};
 use crate::{
     read::{Loaded, Read, Ttl},
     tags::Tag,
+    task,
 };
 
 impl<V, C> Tiered<V, C>
@@ -133,7 +134,7 @@ where
     /// The change goes on if the future is dropped.
     pub async fn put(&self, key: &str, loaded: Loaded<V>) -> Result<()> {
         let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
-        self.detached(async move {
+        task::detached(CHANGE, async move {
             // What is there is over from now on, whatever becomes of the rest.
             shared.local.invalidate(&key);
             if let Some(remote) = &shared.remote {
@@ -149,6 +150,18 @@ where
             shared.tell(&Removal::Keys(vec![key])).await
         })
         .await
+    }
+
+    /// Takes note of what the source has under a key now: keeps it if nobody else could have written it meanwhile,
+    /// and removes what is older otherwise.
+    pub(crate) async fn settle(&self, key: String, loaded: Option<Loaded<V>>) -> Result<()> {
+        match loaded {
+            Some(loaded) if self.is_alone() => {
+                self.shared.local.put_loaded(key, loaded);
+                Ok(())
+            }
+            Some(_) | None => self.invalidate_many(vec![key]).await.map(|_| ()),
+        }
     }
 }
 
@@ -268,7 +281,7 @@ where
     }
 
     /// Makes of a loaded value what is put into the second tier.
-    fn put<C: Codec>(&self, key: &str, loaded: &Loaded<V>) -> Result<Put> {
+    pub(super) fn put<C: Codec>(&self, key: &str, loaded: &Loaded<V>) -> Result<Put> {
         let value = frame::encode::<C, V>(self.settings.schema, loaded.value.as_ref())?;
         let absent = || Some(self.local.0.books.options.absent.unwrap_or_default());
         let usual = loaded.value.as_ref().map_or_else(absent, |_| self.settings.remote_ttl);

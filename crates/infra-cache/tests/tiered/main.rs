@@ -3,9 +3,19 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::large_futures,
+    clippy::too_many_lines,
     clippy::allow_attributes,
     reason = "a panic is how a test fails"
 )]
+
+mod behind;
+mod documents;
+mod origin;
+mod rules;
+mod through;
+mod warm;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -147,4 +157,51 @@ async fn a_removal_reaches_the_other_process_and_silence_ends_the_trust_in_memor
     assert_eq!(two.get("a").await?, Some(3));
     shutdown.close(SECOND).await;
     Ok(())
+}
+
+/// A second tier that nobody reaches.
+#[derive(Debug)]
+struct Lost;
+
+fn lost<T>() -> Result<T> {
+    Err(infra_core::Error::new(infra_core::ErrorKind::Unavailable, "ask second tier"))
+}
+
+#[async_trait::async_trait]
+impl Cache for Lost {
+    async fn look(&self, _keys: &[&str]) -> Result<infra_core::cache::Looked> {
+        lost()
+    }
+
+    async fn put_many(&self, _puts: Vec<infra_core::cache::Put>) -> Result<()> {
+        lost()
+    }
+
+    async fn fill(
+        &self,
+        _ticket: infra_core::cache::Ticket,
+        _puts: Vec<infra_core::cache::Put>,
+    ) -> Result<u64> {
+        lost()
+    }
+
+    async fn remove_many(&self, _keys: &[&str]) -> Result<u64> {
+        lost()
+    }
+
+    async fn tagged(&self, _tag: &str) -> Result<Vec<String>> {
+        lost()
+    }
+
+    async fn remove_tag(&self, _tag: &str) -> Result<u64> {
+        lost()
+    }
+
+    async fn scan(&self, _prefix: &str, _cursor: u64) -> Result<(Vec<String>, u64)> {
+        lost()
+    }
+
+    async fn clear(&self) -> Result<()> {
+        lost()
+    }
 }
