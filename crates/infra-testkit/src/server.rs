@@ -103,7 +103,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with an empty folder on a free port, and waits until it listens.
+    /// Starts a server with an empty folder on a free port, and waits until it takes clients.
     ///
     /// # Errors
     ///
@@ -184,9 +184,19 @@ impl Server {
         Ok(kill_process(self.pid, Signal::CONT)?)
     }
 
+    /// Asks a PostgreSQL that listens whether it is done with starting up.
+    fn takes_clients(&self) -> io::Result<bool> {
+        if self.kind != Kind::Postgres {
+            return Ok(true);
+        }
+        let mut asking = Command::new(PathBuf::from(POSTGRES).join("pg_isready"));
+        asking.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        Ok(asking.status()?.success())
+    }
+
     async fn listens(&mut self) -> io::Result<()> {
         for _ in 0..TRIES {
-            if TcpStream::connect(self.addr()).await.is_ok() {
+            if TcpStream::connect(self.addr()).await.is_ok() && self.takes_clients()? {
                 return Ok(());
             }
             if rustix::process::test_kill_process(self.pid).is_err() {

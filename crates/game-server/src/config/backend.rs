@@ -30,8 +30,49 @@ impl Role {
         !matches!(self, Self::Bus)
     }
 
-    const fn known(self) -> &'static str {
-        if self.takes_files() { "`file:FOLDER` or `memory:`" } else { "`memory:`" }
+    const fn takes_postgres(self) -> bool {
+        cfg!(feature = "postgres") && matches!(self, Self::Events | Self::Documents)
+    }
+
+    /// Returns what it takes, for a message.
+    fn known(self) -> String {
+        let mut forms = Vec::new();
+        if self.takes_files() {
+            forms.push("`file:FOLDER`");
+        }
+        if self.takes_postgres() {
+            forms.push("`postgres://USER@HOST/DATABASE`");
+        }
+        forms.push("`memory:`");
+        forms.join(" or ")
+    }
+}
+
+/// The URL of a server; what it shows has no password in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    /// Returns it whole.
+    pub fn whole(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("...") };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // Options behind a question mark may hold a password too.
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        write!(f, "{scheme}://{host}{path}")
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -42,6 +83,9 @@ pub enum Backend {
     Memory,
     /// In files below a folder.
     Files(PathBuf),
+    /// In a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(ServerUrl),
 }
 
 impl Backend {
@@ -60,8 +104,16 @@ impl Backend {
             ("memory", _) => Err(format!("`{url}`: nothing may follow `memory:`")),
             ("file", "") if role.takes_files() => Err(format!("`{url}` names no folder")),
             ("file", folder) if role.takes_files() => Ok(Self::Files(PathBuf::from(folder))),
+            #[cfg(feature = "postgres")]
+            ("postgres" | "postgresql", _) if role.takes_postgres() => {
+                if rest.starts_with("//") && !path.is_empty() {
+                    Ok(Self::Postgres(ServerUrl(url.to_owned())))
+                } else {
+                    Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
+                }
+            }
             ("postgres" | "postgresql" | "redis" | "nats" | "s3", _) => {
-                Err(format!("`{scheme}` is not built in; it takes {}", role.known()))
+                Err(format!("`{scheme}` is not built in for it; it takes {}", role.known()))
             }
             _ => Err(format!("`{scheme}` is no scheme for it; it takes {}", role.known())),
         }
@@ -73,6 +125,8 @@ impl fmt::Display for Backend {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Files(folder) => write!(f, "file:{}", folder.display()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => url.fmt(f),
         }
     }
 }
@@ -89,13 +143,26 @@ mod tests {
         assert_eq!(Backend::parse(Role::Bus, "memory:"), Ok(Backend::Memory));
         let refused = |role, url| Backend::parse(role, url).unwrap_err();
         assert_eq!(
-            refused(Role::Events, "postgres://db/game"),
-            "`postgres` is not built in; it takes `file:FOLDER` or `memory:`"
+            refused(Role::Archive, "postgres://db/game"),
+            "`postgres` is not built in for it; it takes `file:FOLDER` or `memory:`"
         );
         assert_eq!(refused(Role::Bus, "file:/x"), "`file` is no scheme for it; it takes `memory:`");
         assert!(refused(Role::Documents, "oracle:x").contains("`oracle` is no scheme"));
         assert!(refused(Role::Documents, "somewhere").contains("is not a URL"));
         assert!(refused(Role::Documents, "file:").contains("names no folder"));
         assert!(refused(Role::Documents, "memory:x").contains("nothing may follow"));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_database_is_chosen_by_its_url_and_its_password_is_never_shown() {
+        let url = "postgres://game:se@cret@db:5432/game?password=secret";
+        let backend = Backend::parse(Role::Events, url).unwrap();
+        assert_eq!(backend.to_string(), "postgres://db:5432/game");
+        assert_eq!(format!("{backend:?}"), "Postgres(\"postgres://db:5432/game\")");
+        let Backend::Postgres(kept) = backend else { panic!("another backend") };
+        assert_eq!(kept.whole(), url);
+        let refused = Backend::parse(Role::Documents, "postgres:").unwrap_err();
+        assert!(refused.contains("names no server"), "{refused}");
     }
 }

@@ -4,6 +4,6 @@ mod backend;
 mod options;
 mod resolve;
 
-pub use backend::{Backend, Role};
-pub use options::{Cli, Job, Options};
+pub use backend::{Backend, Role, ServerUrl};
+pub use options::{Cli, Job, Options, Recovery};
 pub use resolve::{ConfigError, Settings};

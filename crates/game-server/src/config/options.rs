@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 /// Liap Tui: a board game for four, with rooms, bots, reconnection and a dashboard.
@@ -35,6 +35,17 @@ pub enum Job {
     },
 }
 
+/// What to do about a damaged event log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recovery {
+    /// The start is refused, and says what is damaged.
+    #[default]
+    Strict,
+    /// What comes before the first damage is kept, the rest is put aside, and the loss is reported.
+    Salvage,
+}
+
 /// The options of serving; what is not set has the default named in its help.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -55,10 +66,15 @@ pub struct Options {
     /// The folder of everything that is kept [default: ./data].
     #[arg(long, env = "GAME_SERVER_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Where events are kept: `file:FOLDER` or `memory:` [default: `file:DATA/events`].
+    /// Where events are kept: `file:FOLDER`, `memory:`, or `postgres://USER@HOST/DATABASE` where
+    /// that is built in [default: `file:DATA/events`].
     #[arg(long, env = "GAME_SERVER_EVENTS", value_name = "URL")]
     pub events: Option<String>,
-    /// Where documents are kept: `file:FOLDER` or `memory:` [default: `file:DATA/documents`].
+    /// What to do about a damaged event log: `salvage` gives up what comes after the damage
+    /// [default: strict].
+    #[arg(long, env = "GAME_SERVER_RECOVERY", value_name = "HOW")]
+    pub recovery: Option<Recovery>,
+    /// Where documents are kept: as for events [default: `file:DATA/documents`].
     #[arg(long, env = "GAME_SERVER_DOCUMENTS", value_name = "URL")]
     pub documents: Option<String>,
     /// Where finished games are archived: `file:FOLDER` or `memory:` [default: `file:DATA/archive`].
@@ -113,6 +129,7 @@ impl Options {
             admin_token: self.admin_token.or(weaker.admin_token),
             data: self.data.or(weaker.data),
             events: self.events.or(weaker.events),
+            recovery: self.recovery.or(weaker.recovery),
             documents: self.documents.or(weaker.documents),
             archive: self.archive.or(weaker.archive),
             bus: self.bus.or(weaker.bus),

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     backend::{Backend, Role},
-    options::Options,
+    options::{Options, Recovery},
 };
 use crate::domain::{self, Millis};
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// The event store.
     pub events: Backend,
+    /// What to do about a damaged event log.
+    pub recovery: Recovery,
     /// The document store.
     pub documents: Backend,
     /// The archive.
@@ -99,6 +101,7 @@ impl Settings {
             admin_addr: options.admin_addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
             admin_token: options.admin_token,
             events,
+            recovery: options.recovery.unwrap_or_default(),
             documents,
             archive,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
@@ -223,12 +226,12 @@ mod tests {
     fn a_bad_value_is_refused_with_its_option_and_what_it_takes() {
         let refused = |change: fn(&mut Options)| resolved(change).unwrap_err();
         assert_eq!(
-            refused(|o| o.events = Some("postgres://x".to_owned())),
-            "option --events: `postgres` is not built in; it takes `file:FOLDER` or `memory:`"
+            refused(|o| o.archive = Some("postgres://x".to_owned())),
+            "option --archive: `postgres` is not built in for it; it takes `file:FOLDER` or `memory:`"
         );
         assert_eq!(
             refused(|o| o.bus = Some("nats://x".to_owned())),
-            "option --bus: `nats` is not built in; it takes `memory:`"
+            "option --bus: `nats` is not built in for it; it takes `memory:`"
         );
         assert!(refused(|o| o.rooms = Some(0)).starts_with("option --rooms: it takes 1"));
         assert!(refused(|o| o.timeouts = Some("1,0,2".to_owned())).contains("--timeouts: `1,0,2`"));

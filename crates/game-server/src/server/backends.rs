@@ -1,16 +1,17 @@
 //! The stores that the settings chose.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
+use async_trait::async_trait;
 use infra_core::{
     Clock, Result, archive::ArchiveStore, event::EventStore, health::HealthCheck, pubsub::PubSub,
     store::DocumentStore,
 };
-use infra_events::{LogEventStore, MemoryEventStore};
+use infra_events::{LogEventStore, MemoryEventStore, Mode};
 use infra_messaging::MemoryPubSub;
 use infra_persistence::{Archive, Documents};
 
-use crate::config::{Backend, Settings};
+use crate::config::{Backend, Recovery, Settings};
 
 /// How many messages of the bus may wait for a subscriber.
 const MAILBOX: usize = 256;
@@ -28,8 +29,36 @@ pub struct Backends {
     pub bus: Arc<dyn PubSub>,
     /// What is to be watched of them.
     pub checks: Vec<Arc<dyn HealthCheck>>,
-    log: Option<Arc<LogEventStore>>,
-    kept: Arc<Documents>,
+    /// What has to be closed, in this order.
+    open: Vec<Arc<dyn Closing>>,
+}
+
+/// A store that has something to finish at its end.
+#[async_trait]
+trait Closing: fmt::Debug + Send + Sync {
+    async fn close(&self);
+}
+
+macro_rules! closing {
+    ($($store:ty),*) => {$(
+        #[async_trait]
+        impl Closing for $store {
+            async fn close(&self) {
+                <$store>::close(self).await;
+            }
+        }
+    )*};
+}
+
+closing!(LogEventStore, Documents);
+#[cfg(feature = "postgres")]
+closing!(infra_events::PostgresEventStore, infra_persistence::PostgresDocuments);
+
+/// A store that was opened, and what belongs to it.
+struct Opened<S: ?Sized> {
+    store: Arc<S>,
+    check: Option<Arc<dyn HealthCheck>>,
+    closing: Option<Arc<dyn Closing>>,
 }
 
 impl Backends {
@@ -43,25 +72,18 @@ impl Backends {
     ///
     /// Dropping the future closes what was opened.
     pub async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self> {
-        let documents = match &settings.documents {
-            Backend::Memory => infra_persistence::memory(Arc::clone(clock))?,
-            Backend::Files(folder) => {
-                let options = infra_persistence::Options::new(folder).clock(Arc::clone(clock));
-                let (documents, report) = infra_persistence::embedded(options).await?;
-                tracing::info!(commits = report.commits, "documents opened");
-                documents
+        let documents = documents(&settings.documents, clock).await?;
+        let events = match events(settings, clock).await {
+            Ok(events) => events,
+            Err(error) => {
+                // Whoever tries again finds the folder free.
+                if let Some(documents) = documents.closing {
+                    documents.close().await;
+                }
+                return Err(error);
             }
         };
-        let mut backends = match &settings.events {
-            Backend::Memory => {
-                let events = Arc::new(MemoryEventStore::new(Arc::clone(clock)));
-                Self::new(events, None, Arc::new(documents))
-            }
-            Backend::Files(folder) => {
-                let options = infra_events::Options::new(folder).clock(Arc::clone(clock));
-                Self::with_log(options, documents).await?
-            }
-        };
+        let mut backends = Self::new(events, documents);
         if let Backend::Files(folder) = &settings.archive {
             backends.archive = Arc::new(Archive::in_folder(folder)?);
         }
@@ -78,27 +100,18 @@ impl Backends {
     ///
     /// Dropping the future closes the log again.
     pub async fn with_log(options: infra_events::Options, documents: Documents) -> Result<Self> {
-        let (log, report) = LogEventStore::open(options).await?;
-        let (events, torn) = (report.events, report.torn_bytes);
-        tracing::info!(events, torn, segments = report.segments, "event log opened");
-        let log = Arc::new(log);
-        let events: Arc<dyn EventStore> = Arc::<LogEventStore>::clone(&log);
-        Ok(Self::new(events, Some(log), Arc::new(documents)))
+        Ok(Self::new(log(options).await?, kept(documents)))
     }
 
-    fn new(
-        events: Arc<dyn EventStore>,
-        log: Option<Arc<LogEventStore>>,
-        kept: Arc<Documents>,
-    ) -> Self {
-        let documents: Arc<dyn DocumentStore> = Arc::<Documents>::clone(&kept);
-        let mut checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::<Documents>::clone(&kept)];
-        if let Some(log) = &log {
-            checks.push(Arc::<LogEventStore>::clone(log));
+    fn new(events: Opened<dyn EventStore>, documents: Opened<dyn DocumentStore>) -> Self {
+        Self {
+            events: events.store,
+            documents: documents.store,
+            archive: Arc::new(Archive::in_memory()),
+            bus: Arc::new(MemoryPubSub::new(MAILBOX)),
+            checks: documents.check.into_iter().chain(events.check).collect(),
+            open: events.closing.into_iter().chain(documents.closing).collect(),
         }
-        let archive = Arc::new(Archive::in_memory());
-        let bus = Arc::new(MemoryPubSub::new(MAILBOX));
-        Self { events, documents, archive, bus, checks, log, kept }
     }
 
     /// Ends the stores after everything that waits was stored.
@@ -107,9 +120,90 @@ impl Backends {
     ///
     /// Dropping the future lets the closing finish in the background.
     pub async fn close(&self) {
-        if let Some(log) = &self.log {
-            log.close().await;
+        for store in &self.open {
+            store.close().await;
         }
-        self.kept.close().await;
+    }
+}
+
+async fn documents(backend: &Backend, clock: &Arc<dyn Clock>) -> Result<Opened<dyn DocumentStore>> {
+    match backend {
+        Backend::Memory => infra_persistence::memory(Arc::clone(clock)).map(kept),
+        Backend::Files(folder) => {
+            let options = infra_persistence::Options::new(folder).clock(Arc::clone(clock));
+            let (documents, report) = infra_persistence::embedded(options).await?;
+            tracing::info!(commits = report.commits, "documents opened");
+            Ok(kept(documents))
+        }
+        #[cfg(feature = "postgres")]
+        Backend::Postgres(url) => {
+            let options = infra_persistence::PostgresOptions::new(url.whole());
+            let options = options.clock(Arc::clone(clock));
+            let documents = infra_persistence::PostgresDocuments::connect(&options).await?;
+            tracing::info!(database = %url, "documents opened");
+            let store = Arc::new(documents);
+            Ok(Opened {
+                check: Some(Arc::<infra_persistence::PostgresDocuments>::clone(&store)),
+                closing: Some(Arc::<infra_persistence::PostgresDocuments>::clone(&store)),
+                store,
+            })
+        }
+    }
+}
+
+async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dyn EventStore>> {
+    match &settings.events {
+        Backend::Memory => {
+            let store = Arc::new(MemoryEventStore::new(Arc::clone(clock)));
+            Ok(Opened { store, check: None, closing: None })
+        }
+        Backend::Files(folder) => {
+            let mode = match settings.recovery {
+                Recovery::Strict => Mode::Strict,
+                Recovery::Salvage => Mode::Salvage,
+            };
+            log(infra_events::Options::new(folder).mode(mode).clock(Arc::clone(clock))).await
+        }
+        #[cfg(feature = "postgres")]
+        Backend::Postgres(url) => {
+            let options = infra_events::PostgresOptions::new(url.whole()).clock(Arc::clone(clock));
+            let store = Arc::new(infra_events::PostgresEventStore::open(options).await?);
+            tracing::info!(database = %url, "events opened");
+            Ok(Opened {
+                check: Some(Arc::<infra_events::PostgresEventStore>::clone(&store)),
+                closing: Some(Arc::<infra_events::PostgresEventStore>::clone(&store)),
+                store,
+            })
+        }
+    }
+}
+
+/// Opens an event log and tells what was found.
+async fn log(options: infra_events::Options) -> Result<Opened<dyn EventStore>> {
+    let (log, report) = LogEventStore::open(options).await?;
+    let (events, torn) = (report.events, report.torn_bytes);
+    tracing::info!(events, torn, segments = report.segments, "event log opened");
+    if report.is_witness_missing {
+        tracing::warn!("the event log had no readable witness: a lost end would not be noticed");
+    }
+    if let Some(lost) = &report.lost {
+        let (segment, offset, commits) = (&lost.segment, lost.offset, lost.commits);
+        let why = &lost.why;
+        tracing::error!(segment, offset, commits, why, "acknowledged events are lost");
+    }
+    let store = Arc::new(log);
+    Ok(Opened {
+        check: Some(Arc::<LogEventStore>::clone(&store)),
+        closing: Some(Arc::<LogEventStore>::clone(&store)),
+        store,
+    })
+}
+
+fn kept(documents: Documents) -> Opened<dyn DocumentStore> {
+    let store = Arc::new(documents);
+    Opened {
+        check: Some(Arc::<Documents>::clone(&store)),
+        closing: Some(Arc::<Documents>::clone(&store)),
+        store,
     }
 }

@@ -36,6 +36,11 @@ pub(super) trait Projection: Send + Sync {
 
     /// Commits what follows from events that concern it, and `checkpoint` with the last of it.
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()>;
+
+    /// Forgets what would be wrong if the log were read anew from its beginning; nothing by default.
+    async fn reset(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How far the log was read.
@@ -85,7 +90,7 @@ impl<P: Projection> Follower<P> {
 
     /// Reads the log to its present end.
     pub(super) async fn catch_up(&self) -> Result<()> {
-        let mut after = self.checkpoint().await?;
+        let mut after = self.begin().await?;
         loop {
             let mut page = self.events.read_all(after, &filter(), PAGE).await?;
             page.events.retain(|event| self.projection.concerns(event));
@@ -118,7 +123,7 @@ impl<P: Projection> Follower<P> {
     }
 
     async fn follow(&self) -> Result<()> {
-        let after = self.checkpoint().await?;
+        let after = self.begin().await?;
         let mut subscription = self.events.subscribe(after, filter()).await?;
         while let Some(item) = subscription.next().await {
             match item? {
@@ -134,17 +139,27 @@ impl<P: Projection> Follower<P> {
         Err(Error::new(ErrorKind::Closed, "follow rooms"))
     }
 
-    const fn name() -> &'static str {
-        P::NAME
+    /// Returns after which position to go on.
+    ///
+    /// A checkpoint behind the log's end is of another log, or of this one before it lost its end:
+    /// what comes to stand at those positions would never be read, so everything is read anew.
+    async fn begin(&self) -> Result<Position> {
+        let (checkpoint, head) = (self.checkpoint().await?, self.events.stable_head().await?);
+        if checkpoint <= head {
+            return Ok(checkpoint);
+        }
+        tracing::warn!(projection = P::NAME, %checkpoint, %head, "log is shorter than it was read");
+        self.projection.reset().await?;
+        Ok(Position::ZERO)
     }
 
     async fn checkpoint(&self) -> Result<Position> {
-        let found = self.documents.get(&self.checkpoints, Self::name().as_bytes()).await?;
+        let found = self.documents.get(&self.checkpoints, P::NAME.as_bytes()).await?;
         found.map_or(Ok(Position::ZERO), |document| document.decode())
     }
 
     fn checkpoint_at(&self, read_to: Position) -> Checkpoint {
-        Checkpoint { name: Self::name(), checkpoints: self.checkpoints.clone(), read_to }
+        Checkpoint { name: P::NAME, checkpoints: self.checkpoints.clone(), read_to }
     }
 }
 

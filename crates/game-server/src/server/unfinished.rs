@@ -65,6 +65,16 @@ impl Projection for Unfinished {
         }
         self.documents.commit(batch).await.map(|_| ())
     }
+
+    async fn reset(&self) -> Result<()> {
+        for room in self.rooms().await? {
+            let room = room.to_string();
+            self.documents
+                .commit(Batch::new().delete(self.rooms.clone(), room, Expected::Any))
+                .await?;
+        }
+        Ok(())
+    }
 }
 
 /// Returns the room that begins or ends with an event, and whether it ends.

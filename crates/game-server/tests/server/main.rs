@@ -18,6 +18,8 @@ mod handshake;
 mod play;
 #[path = "../../examples/drive/player.rs"]
 mod player;
+mod postgres;
 mod raw;
 mod resume;
+mod salvage;
 mod support;

@@ -1,0 +1,52 @@
+//! Games that are kept in PostgreSQL, which goes away while they are played.
+
+use infra_core::SystemClock;
+use infra_testkit::server::{Kind, Server};
+use serde_json::json;
+
+use crate::{
+    play::play_on,
+    player::Player,
+    support::{Host, act, ask, options, start_in, until},
+};
+
+/// Starts a server of a fast game whose events and documents are in the database at `url`.
+async fn start(folder: tempfile::TempDir, url: &str) -> Host {
+    let (events, documents) = (Some(url.to_owned()), Some(url.to_owned()));
+    let options = game_server::config::Options { events, documents, ..options() };
+    start_in(folder, options, SystemClock::shared()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_game_in_postgresql_outlives_the_database_and_the_server() {
+    let mut postgres = Server::start(Kind::Postgres).await.unwrap();
+    let url = postgres.url();
+    let host = start(tempfile::tempdir().unwrap(), &url).await;
+    let mut mei = host.host("Mei").await;
+    let started = act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    assert_eq!(started["type"], "ack", "{started}");
+
+    postgres.kill().unwrap();
+    let chat = json!({"type": "chat", "text": "Anybody?", "action": 2});
+    let refused = ask(&mut mei, &chat, &["ack", "refused"]).await;
+    assert_eq!(refused["code"], "storage_unavailable", "{refused}");
+    assert!(refused["retry_after_ms"].is_u64(), "it can be tried again: {refused}");
+    postgres.restart().await.unwrap();
+    let mut answer = refused;
+    while let Some(pause) = answer["retry_after_ms"].as_u64() {
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        answer = act(&mut mei, &chat).await;
+    }
+    assert_eq!(answer["type"], "ack", "{answer}");
+
+    let host = start(host.stop().await, &url).await;
+    let mut mei = Player::come_back(host.server.addr(), mei.known).await.unwrap();
+    until(&mut mei, "resumed").await;
+    let again = act(&mut mei, &chat).await;
+    assert_eq!(again["offset"], answer["offset"], "it was said once");
+    play_on(&mut mei, 2).await;
+    let state = host.state_of(&mei.known.room).await;
+    assert_eq!(state["status"], "completed");
+    assert_eq!(host.events_of(&mei.known.room).await, mei.known.table.offset);
+    host.stop().await;
+}
