@@ -36,7 +36,10 @@ pub mod sourcing;
 mod subscription;
 mod telemetry;
 
-pub use log::{Disk, DiskFile, LogEventStore, Lost, Mode, Options, RealDisk, RecoveryReport};
+pub use log::{
+    Check, Disk, DiskFile, LogEventStore, Lost, Mode, Options, RealDisk, RecoveryReport,
+    SegmentReport,
+};
 pub use memory::MemoryEventStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresEventStore, PostgresOptions};

@@ -60,7 +60,7 @@ pub(crate) fn reused(id: EventId) -> Error {
 }
 
 /// Returns the ids of an append's events by stream, as the index takes them.
-pub(crate) fn ids_of(append: &Append) -> Vec<(StreamName, Vec<EventId>)> {
+fn ids_of(append: &Append) -> Vec<(StreamName, Vec<EventId>)> {
     let parts = append.streams.iter();
     parts
         .map(|part| (part.stream.clone(), part.events.iter().map(|event| event.id).collect()))

@@ -18,11 +18,24 @@ pub enum Mode {
     ReadOnly,
 }
 
+/// How much of the log is read and checked when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// The frames since the last segment was sealed; of sealed segments their checksummed indexes,
+    /// each held against the last frame of its segment. Damage inside a sealed segment is found by
+    /// the read that meets it, and by [`verify`](crate::LogEventStore::verify).
+    #[default]
+    Unsealed,
+    /// Every frame, which takes as long as reading all of the log.
+    Everything,
+}
+
 /// How the log is opened; every value but the folder has a default.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(super) folder: PathBuf,
     pub(super) mode: Mode,
+    pub(super) check: Check,
     pub(super) segment: u64,
     pub(super) queue: usize,
     pub(super) witness_interval: Duration,
@@ -37,6 +50,7 @@ impl Options {
         Self {
             folder: folder.into(),
             mode: Mode::Strict,
+            check: Check::Unsealed,
             segment: 64 * 1024 * 1024,
             queue: 4_096,
             witness_interval: Duration::from_millis(100),
@@ -50,6 +64,15 @@ impl Options {
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// Sets how much is read and checked at the opening; [`Check::Unsealed`] by default.
+    ///
+    /// [`Mode::Salvage`] checks everything in any case.
+    #[must_use]
+    pub const fn check(mut self, check: Check) -> Self {
+        self.check = check;
         self
     }
 

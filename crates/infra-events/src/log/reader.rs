@@ -19,6 +19,7 @@ use super::{
     disk::read_full,
     frame::{self, Commit, Header},
     segment::Segment,
+    segment_index::Effect,
 };
 use crate::index::Index;
 
@@ -207,6 +208,25 @@ impl Reader {
 }
 
 impl Catalogue {
+    /// Takes what a commit did, whose frame is at `at`.
+    ///
+    /// Readers see nothing beyond `settled` yet; see [`Index::truncate`].
+    pub(super) fn apply(&mut self, at: FrameAt, effect: &Effect, settled: Position) {
+        match effect {
+            Effect::Append { parts, fence } => {
+                let first = self.index.head().next();
+                self.index.apply(parts, fence.as_ref());
+                if first <= self.index.head() {
+                    self.frames.push(FrameAt { first, ..at });
+                }
+            }
+            Effect::Truncate { stream, before } => {
+                self.index.truncate(stream, *before, settled);
+            }
+            Effect::Tombstone { stream } => self.index.tombstone(stream),
+        }
+    }
+
     /// Returns the frame that has a position.
     pub(super) fn place(&self, position: Position) -> Option<FrameAt> {
         let after = self.frames.partition_point(|frame| frame.first <= position);

@@ -25,9 +25,10 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::{
     backup,
     options::{Mode, Options},
+    order::{Condition, Job, Order},
     reader::Reader,
     recovery::{self, RecoveryReport},
-    writer::{Condition, Job, Order, Writer},
+    writer::Writer,
 };
 use crate::{
     memory,
@@ -51,7 +52,7 @@ pub struct LogEventStore {
 }
 
 impl LogEventStore {
-    /// Opens the log, reading and checking every frame, and reports what was found.
+    /// Opens the log, reading and checking what [`Options::check`] says, and reports what was found.
     ///
     /// # Errors
     ///
@@ -108,7 +109,8 @@ impl LogEventStore {
 
     /// Reads every frame of a log in `options`' folder and checks it, without changing anything.
     ///
-    /// The log may be open, in this process or another one. Damage is in the report, not an error.
+    /// The log may be open, in this process or another one. Damage is in the report, not an error;
+    /// the segments behind the first damage are looked at one by one as well.
     ///
     /// # Errors
     ///

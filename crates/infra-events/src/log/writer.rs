@@ -6,6 +6,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -15,67 +16,29 @@ use infra_core::{
     event::{Append, Appended, NewEvent, RecordedEvent},
     id::{CorrelationId, StreamName},
     trace::TraceContext,
-    version::{Expected, Position, Version},
+    version::{Position, Version},
 };
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::watch;
 
 use super::{
     frame::{self, Commit},
     options::Options,
+    order::{Condition, Job, Order, Waiting},
     reader::{FrameAt, Reader},
     recovery::Opened,
     segment,
+    segment_index::{self, Builder, Effect, Mark},
     witness::{self, Testimony, Witness},
 };
 use crate::{
     index::Plan,
-    memory::{ids_of, is_same, reused},
+    memory::{is_same, reused},
     telemetry::{self, APPENDED, APPENDS, COMMIT, GROUP, HEAD, POISONED},
 };
 
 /// The most bytes that one group writes, so that its last append does not wait for ever.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
-/// What the writer is asked to do.
-#[derive(Debug)]
-pub(super) enum Order {
-    Append {
-        append: Append,
-        correlation: Option<CorrelationId>,
-        trace: Option<TraceContext>,
-    },
-    Truncate {
-        stream: StreamName,
-        before: Version,
-    },
-    Tombstone {
-        stream: StreamName,
-        expected: Expected,
-    },
-    /// Tries again for a segment, if the last one could not be made.
-    Probe,
-}
-
-/// An order, who waits for it, and its place in the queue.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) order: Order,
-    pub(super) reply: oneshot::Sender<Result<Appended>>,
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
-/// What others may know of the writer.
-#[derive(Debug, Default)]
-pub(super) struct Condition {
-    /// Why nothing can be written any more, until the log is reopened.
-    pub(super) poisoned: Option<Error>,
-    /// Why the last segment could not be made; gone once one can.
-    pub(super) full: Option<String>,
-}
-
-/// An order that was carried out in memory and waits for its sync.
-type Waiting = (oneshot::Sender<Result<Appended>>, Result<Appended>);
 
 pub(super) struct Writer {
     options: Options,
@@ -93,6 +56,10 @@ pub(super) struct Writer {
     pending_at: u64,
     fresh: Vec<(FrameAt, Vec<RecordedEvent>)>,
     n_events: u64,
+    /// The index of the last segment; none if not all its frames were read at the opening.
+    builder: Option<Builder>,
+    /// Writes the index of the segment before.
+    sealing: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -117,6 +84,8 @@ impl Writer {
             pending_at: opened.end,
             fresh: Vec::new(),
             n_events: 0,
+            builder: opened.builder.take(),
+            sealing: None,
         }
     }
 
@@ -136,6 +105,7 @@ impl Writer {
             self.settle(waiting, begun);
         }
         self.sync_witness();
+        self.await_sealing();
     }
 
     /// Waits for a job; syncs the witness when nothing is to be done.
@@ -158,15 +128,12 @@ impl Writer {
             Order::Append { append, correlation, trace } => self.append(append, correlation, trace),
             Order::Truncate { stream, before } => {
                 self.reader.catalogue.read().index.judge_truncate(&stream, before)?;
-                self.stage(&Commit::Truncate { stream: stream.clone(), before })?;
-                let settled = self.reader.visible();
-                self.reader.catalogue.write().index.truncate(&stream, before, settled);
+                self.take(&Commit::Truncate { stream, before })?;
                 Ok(self.done())
             }
             Order::Tombstone { stream, expected } => {
                 self.reader.catalogue.read().index.judge_tombstone(&stream, expected)?;
-                self.stage(&Commit::Tombstone { stream: stream.clone() })?;
-                self.reader.catalogue.write().index.tombstone(&stream);
+                self.take(&Commit::Tombstone { stream })?;
                 Ok(self.done())
             }
             Order::Probe => {
@@ -195,7 +162,6 @@ impl Writer {
                 return Ok(Appended { position, versions, is_duplicate: true });
             }
         };
-        let ids = ids_of(&append);
         let mut position = self.reader.catalogue.read().index.head();
         let recorded = self.options.clock.wall();
         let mut versions = Vec::with_capacity(first.len());
@@ -220,19 +186,24 @@ impl Writer {
         if events.is_empty() && append.fence.is_none() {
             return Ok(Appended { position, versions, is_duplicate: false });
         }
-        let fence = append.fence;
-        let commit = Commit::Append { events, fence: fence.clone() };
-        let place = self.stage(&commit)?;
+        let commit = Commit::Append { events, fence: append.fence };
+        let place = self.take(&commit)?;
         let Commit::Append { events, .. } = commit else { return Ok(self.done()) };
-        let mut catalogue = self.reader.catalogue.write();
-        catalogue.index.apply(&ids, fence.as_ref());
         if let Some(event) = events.first() {
-            let place = FrameAt { first: event.position, ..place };
-            catalogue.frames.push(place);
             self.n_events += events.len() as u64;
-            self.fresh.push((place, events));
+            self.fresh.push((FrameAt { first: event.position, ..place }, events));
         }
         Ok(Appended { position, versions, is_duplicate: false })
+    }
+
+    /// Takes a commit into the group, the catalogue, and the index of its segment.
+    fn take(&mut self, commit: &Commit) -> Result<FrameAt> {
+        let effect = Effect::of(commit);
+        let place = self.stage(commit, &effect)?;
+        // Readers do not see yet what is not settled, so it is kept for them.
+        let settled = self.reader.visible();
+        self.reader.catalogue.write().apply(place, &effect, settled);
+        Ok(place)
     }
 
     /// Holds repeated events against those that are stored.
@@ -264,7 +235,7 @@ impl Writer {
     }
 
     /// Puts a commit's frame behind the group's others; makes room for it first.
-    fn stage(&mut self, commit: &Commit) -> Result<FrameAt> {
+    fn stage(&mut self, commit: &Commit, effect: &Effect) -> Result<FrameAt> {
         let (bytes, checksum) = frame::encode(commit);
         let length = bytes.len() as u64;
         if self.capacity() < self.end + length {
@@ -277,6 +248,9 @@ impl Writer {
             offset: self.end,
             length: u32::try_from(bytes.len() - frame::HEADER).unwrap_or(u32::MAX),
         };
+        if let Some(builder) = &mut self.builder {
+            builder.add((place.offset, place.length), checksum, effect);
+        }
         self.pending.extend_from_slice(&bytes);
         self.end += length;
         self.testimony.frames += 1;
@@ -313,16 +287,41 @@ impl Writer {
 
     fn make_room(&mut self, first: Position, length: u64) -> io::Result<()> {
         let last = self.reader.segments.read().last().cloned();
-        if let Some(last) = last.filter(|last| last.first == first) {
+        if let Some(last) = last.as_ref().filter(|last| last.first == first) {
             // It holds no event yet, so the next one would have its name: it grows instead.
             return last.file.allocate(self.end + length).and_then(|()| last.file.sync());
         }
         let disk = self.options.disk.as_ref();
         let segment = segment::create(disk, &self.options.folder, first, length)?;
         self.reader.segments.write().push(segment);
+        if let Some(full) = last {
+            self.seal(full.first);
+        }
         self.end = segment::HEADER;
         self.pending_at = segment::HEADER;
         Ok(())
+    }
+
+    /// Writes the index of a full segment, in a thread of its own: no append waits for it, unless
+    /// the next segment is full before.
+    fn seal(&mut self, first: Position) {
+        let mark = Mark { frames: self.testimony.frames, digest: self.testimony.digest };
+        let Some(full) = self.builder.replace(Builder::new(mark)) else { return };
+        self.await_sealing();
+        let (end, options) = (self.end, self.options.clone());
+        let sealing = std::thread::Builder::new().name("event-log-index".to_owned());
+        let sealing = sealing.spawn(move || {
+            let bytes = full.seal(first, end, mark);
+            segment_index::store(options.disk.as_ref(), &options.folder, first, &bytes);
+        });
+        // Without a thread there is no index, and the next opening makes it.
+        self.sealing = sealing.ok();
+    }
+
+    fn await_sealing(&mut self) {
+        if let Some(sealing) = self.sealing.take() {
+            let _ended = sealing.join().is_ok();
+        }
     }
 
     /// Writes and syncs what is pending.

@@ -3,21 +3,46 @@
 use std::{fs, path::Path};
 
 use infra_core::{
-    ErrorKind,
+    ErrorKind, Result,
     event::{Direction, EventStore, RecordedEvent},
     id::StreamName,
     version::Version,
 };
-use infra_events::{LogEventStore, Mode, Options};
+use infra_events::{Check, LogEventStore, Mode, Options, RecoveryReport};
 use infra_testkit::seed::Seed;
 use rand::RngExt as _;
 
-use crate::support::{all, copy, damage, open, segments, to, used, written};
+use crate::support::{all, copy, damage, open, segments, setting, to, used, written};
+
+/// Opens a log and checks every frame of it.
+async fn opened(folder: &Path, mode: Mode) -> Result<(LogEventStore, RecoveryReport)> {
+    let options = Options::new(folder).segment_bytes(4_096).mode(mode);
+    LogEventStore::open(options.check(Check::Everything)).await
+}
+
+/// Opens a damaged log by its indexes: it refuses, or its reads have everything or refuse.
+async fn judge_quickly(folder: &Path, events: &[RecordedEvent], what: &str) {
+    let read = match open(folder, Mode::Strict).await {
+        Ok((log, _)) => all(&log).await,
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(read) => assert_eq!(read, events, "{what}"),
+        Err(error) => {
+            let kind = error.kind();
+            let is_typed = matches!(kind, ErrorKind::Corrupt | ErrorKind::Unsupported);
+            assert!(is_typed, "{what}: {error}");
+        }
+    }
+}
 
 /// Opens a damaged log in every mode: Strict has everything or refuses, and the others have a sound
 /// beginning and report what they lost. Returns whether Strict refused.
 async fn judge(folder: &Path, events: &[RecordedEvent], what: &str) -> bool {
-    let is_refused = match open(copy(folder).path(), Mode::Strict).await {
+    if 1 < segments(folder).len() {
+        judge_quickly(copy(folder).path(), events, what).await;
+    }
+    let is_refused = match opened(copy(folder).path(), Mode::Strict).await {
         Ok((log, report)) => {
             let read = all(&log).await;
             assert_eq!(read.as_deref().ok(), Some(events), "{what}: {report:?}");
@@ -36,7 +61,7 @@ async fn judge(folder: &Path, events: &[RecordedEvent], what: &str) -> bool {
     };
     for mode in [Mode::ReadOnly, Mode::Salvage] {
         let copy = copy(folder);
-        let Ok((log, report)) = open(copy.path(), mode).await else {
+        let Ok((log, report)) = opened(copy.path(), mode).await else {
             assert!(is_refused, "{what}: {mode:?} refuses what Strict takes");
             continue;
         };
@@ -79,10 +104,12 @@ async fn a_flipped_bit_anywhere_in_a_small_log_is_reported_or_harmless() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bits_at_random_places_of_a_longer_log_are_never_silent() {
     let folder = tempfile::tempdir().unwrap();
-    let events = written(folder.path(), 150).await;
+    let (n_flips, n_commits) =
+        (setting("INFRA_EVENTS_FLIPS", 60), setting("INFRA_EVENTS_FLIPPED", 150));
+    let events = written(folder.path(), usize::try_from(n_commits).unwrap()).await;
     let names = segments(folder.path());
     assert!(3 < names.len(), "the log has several segments: {names:?}");
-    for seed in Seed::each(60) {
+    for seed in Seed::each(n_flips) {
         let mut dice = seed.dice();
         let flipped = copy(folder.path());
         let name = &names[dice.random_range(0..names.len())];

@@ -13,6 +13,7 @@
 mod damage;
 mod disk;
 mod failing;
+mod indexes;
 mod model;
 mod support;
 mod upkeep;

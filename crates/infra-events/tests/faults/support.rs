@@ -13,6 +13,11 @@ use infra_core::{
 };
 use infra_events::{LogEventStore, Mode, Options, RecoveryReport};
 
+/// Reads a number that a longer run sets.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 pub(crate) fn event(word: &str) -> NewEvent {
     let id = EventId::generate(Timestamp::from_millis(1), &Random::from_system());
     NewEvent::new(id, EventType::new("said").unwrap(), Payload::json(1, word).unwrap())

@@ -23,16 +23,19 @@ use rand::RngExt as _;
 
 use crate::game::{Event, append, created, memory, stored, stream};
 
-fn model() -> Arc<ModelArchive> {
+pub(crate) fn model() -> Arc<ModelArchive> {
     Arc::new(ModelArchive::new(SystemClock::shared()))
 }
 
-async fn open(inner: &Arc<dyn EventStore>, archive: &Arc<ModelArchive>) -> ArchivedEventStore {
+pub(crate) async fn open(
+    inner: &Arc<dyn EventStore>,
+    archive: &Arc<ModelArchive>,
+) -> ArchivedEventStore {
     let archive = Arc::<ModelArchive>::clone(archive);
     ArchivedEventStore::open(Arc::clone(inner), archive, "events").await.unwrap()
 }
 
-async fn everything(store: &dyn EventStore) -> Vec<RecordedEvent> {
+pub(crate) async fn everything(store: &dyn EventStore) -> Vec<RecordedEvent> {
     let mut events = Vec::new();
     let mut after = Position::ZERO;
     loop {
@@ -183,10 +186,10 @@ async fn a_damaged_or_missing_segment_is_refused_by_name() {
 
 /// An archive that gives back something else than it was given, or fails at one call.
 #[derive(Debug)]
-struct Lying {
-    inner: Arc<ModelArchive>,
-    lies: bool,
-    fails_at: Mutex<Option<usize>>,
+pub(crate) struct Lying {
+    pub(crate) inner: Arc<ModelArchive>,
+    pub(crate) lies: bool,
+    pub(crate) fails_at: Mutex<Option<usize>>,
 }
 
 impl Lying {

@@ -13,21 +13,27 @@ use infra_core::{
     event::{Append, Direction, EventStore},
     version::{Expected, Version},
 };
-use infra_events::{Disk, DiskFile, LogEventStore, Options, RealDisk};
+use infra_events::{LogEventStore, Options};
 use infra_testkit::seed::Seed;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 
-use crate::game::{Event, stored, stream};
+use crate::{
+    game::{Event, stored, stream},
+    power::{Files, Mistake, PowerDisk},
+};
 
 const FOLDER: &str = "INFRA_EVENTS_CRASH_FOLDER";
 const WRITERS: u64 = 64;
 
-fn setting(name: &str, default: u64) -> u64 {
+/// After so many kills a new log is begun.
+const KILLS_PER_LOG: usize = 40;
+
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn numbered(number: u64) -> Event {
+pub(crate) fn numbered(number: u64) -> Event {
     Event::PhaseChanged { to: number.to_string() }
 }
 
@@ -85,9 +91,13 @@ async fn a_process_with_64_writers_that_is_killed_at_random_loses_nothing_acknow
     }
     let test =
         "crash::a_process_with_64_writers_that_is_killed_at_random_loses_nothing_acknowledged";
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut acked: BTreeMap<u64, u64> = BTreeMap::new();
-    for seed in Seed::each(setting("INFRA_EVENTS_KILLS", 8)) {
+    let begin = || (tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), BTreeMap::new());
+    let (mut folder, mut acked): (_, BTreeMap<u64, u64>) = begin();
+    for (kill, seed) in Seed::each(setting("INFRA_EVENTS_KILLS", 8)).enumerate() {
+        if kill % KILLS_PER_LOG == 0 {
+            // All of the log is read after each kill, so it must not grow for ever.
+            (folder, acked) = begin();
+        }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env(FOLDER, folder.path())
@@ -125,174 +135,12 @@ async fn a_process_with_64_writers_that_is_killed_at_random_loses_nothing_acknow
     }
 }
 
-/// A mistake of a writer, as the disk sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mistake {
-    None,
-    /// It acknowledges before the sync.
-    SkipsSync,
-    /// It does not sync the folder of a new segment.
-    SkipsFolderSync,
-    /// It takes a short write for a whole one.
-    WritesShort,
-    /// It writes a bit wrong.
-    FlipsBit,
-    /// It writes a group at the place of the one before.
-    WritesBack,
-}
-
-/// A file: what is there, and what would be there after the power went.
-#[derive(Debug, Default, Clone)]
-struct Blocks {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<(usize, Vec<u8>)>,
-    is_linked: bool,
-}
-
-/// A disk in memory whose power can go.
-#[derive(Debug, Clone)]
-struct PowerDisk {
-    files: Arc<Mutex<BTreeMap<PathBuf, Blocks>>>,
-    mistake: Mistake,
-}
-
-#[derive(Debug)]
-struct PowerFile(PowerDisk, PathBuf);
-
-fn put(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
-    bytes.resize(bytes.len().max(at + piece.len()), 0);
-    bytes[at..at + piece.len()].copy_from_slice(piece);
-}
-
-impl PowerDisk {
-    const fn with(files: Arc<Mutex<BTreeMap<PathBuf, Blocks>>>, mistake: Mistake) -> Self {
-        Self { files, mistake }
-    }
-
-    /// Takes the power: of each unsynced write some sectors are there, or none; a file whose
-    /// folder was not synced may be gone.
-    fn power_goes(&self, dice: &mut impl rand::Rng) {
-        self.files.lock().retain(|_, file| {
-            for (at, bytes) in std::mem::take(&mut file.unsynced) {
-                for (number, sector) in bytes.chunks(512).enumerate() {
-                    if dice.random_range(0..2) == 0 {
-                        put(&mut file.durable, at + number * 512, sector);
-                    }
-                }
-            }
-            file.live = file.durable.clone();
-            file.is_linked
-        });
-    }
-}
-
-impl Disk for PowerDisk {
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        RealDisk.create_folder(folder)
-    }
-
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let mut files = self.files.lock();
-        if !create && !files.contains_key(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        files.entry(path.to_owned()).or_default();
-        Ok(Box::new(PowerFile(self.clone(), path.to_owned())))
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let files = self.files.lock();
-        let names = files.keys().filter_map(|path| path.strip_prefix(folder).ok());
-        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.files.lock().remove(path);
-        Ok(())
-    }
-
-    fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
-        if self.mistake != Mistake::SkipsFolderSync {
-            self.files.lock().values_mut().for_each(|file| file.is_linked = true);
-        }
-        Ok(())
-    }
-}
-
-impl PowerFile {
-    fn with<T>(&self, work: impl FnOnce(&mut Blocks) -> T) -> T {
-        work(self.0.files.lock().entry(self.1.clone()).or_default())
-    }
-}
-
-impl DiskFile for PowerFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with(|file| {
-            let from = usize::try_from(offset).unwrap().min(file.live.len());
-            let length = buffer.len().min(file.live.len() - from);
-            buffer[..length].copy_from_slice(&file.live[from..from + length]);
-            Ok(length)
-        })
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (mut bytes, mut at) = (bytes.to_vec(), usize::try_from(offset).unwrap());
-        let is_log = self.1.extension().is_some_and(|extension| extension == "log") && 32 < at;
-        match self.0.mistake {
-            Mistake::WritesShort if is_log => bytes.truncate(bytes.len() / 2),
-            Mistake::FlipsBit if is_log => bytes[20] ^= 1,
-            Mistake::WritesBack if is_log => at -= 1,
-            Mistake::None
-            | Mistake::SkipsSync
-            | Mistake::SkipsFolderSync
-            | Mistake::WritesShort
-            | Mistake::FlipsBit
-            | Mistake::WritesBack => {}
-        }
-        self.with(|file| {
-            put(&mut file.live, at, &bytes);
-            file.unsynced.push((at, bytes));
-        });
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if self.0.mistake != Mistake::SkipsSync {
-            self.with(|file| {
-                file.unsynced.clear();
-                file.durable = file.live.clone();
-            });
-        }
-        Ok(())
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        let length = usize::try_from(length).unwrap();
-        self.with(|file| file.live.resize(file.live.len().max(length), 0));
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        let length = usize::try_from(length).unwrap();
-        self.with(|file| {
-            file.live.resize(length, 0);
-            file.unsynced.retain(|(at, _)| *at < length);
-        });
-        Ok(())
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.with(|file| file.live.len() as u64))
-    }
-}
-
 /// Writes, takes the power, opens again: returns whether everything acknowledged was there.
 async fn survives(mistake: Mistake, seed: Seed) -> bool {
     let (folder, mut dice) = (tempfile::tempdir().unwrap(), seed.dice());
-    let files = Arc::default();
+    let files = Files::default();
     let open = async |mistake| {
-        let disk = PowerDisk::with(Arc::clone(&files), mistake);
+        let disk = PowerDisk::with(&files, mistake);
         let options = Options::new(folder.path()).segment_bytes(4_096).disk(Arc::new(disk));
         LogEventStore::open(options).await
     };
@@ -314,10 +162,10 @@ async fn survives(mistake: Mistake, seed: Seed) -> bool {
             acked.insert(writer, number);
         }
         // The copy is taken while the log is open: closing it would make things durable.
-        let copy = PowerDisk::with(Arc::new(Mutex::new(files.lock().clone())), Mistake::None);
+        let left = Arc::new(Mutex::new(files.lock().clone()));
         log.close().await;
-        copy.power_goes(&mut dice);
-        files.lock().clone_from(&copy.files.lock());
+        PowerDisk::with(&left, Mistake::None).power_goes(&mut dice);
+        files.lock().clone_from(&left.lock());
         let Ok((log, report)) = open(Mistake::None).await else { return false };
         assert_eq!(report.lost, None, "{mistake:?}, {seed}");
         for (writer, number) in &acked {

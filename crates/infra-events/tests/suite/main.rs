@@ -14,8 +14,10 @@
 mod archive;
 mod crash;
 mod game;
+mod points;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod power;
 mod projections;
 mod sourcing;
 mod subscribe;
