@@ -98,6 +98,8 @@ impl Credentials {
     /// As for [`Credentials::issue`].
     pub async fn rotate(&self, bearer: Bearer) -> Result<Result<Token, TokenError>> {
         let rotate = |generations: &mut Generations| {
+            // The signature is genuine: documents that know less are older than the events.
+            generations.take_up(bearer.generation);
             generations.take(bearer.generation)?;
             Ok(generations.issue())
         };

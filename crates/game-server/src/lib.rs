@@ -1,6 +1,7 @@
 //! Liap Tui, a four-player board game served by the infra crates.
 
 pub mod assets;
+pub mod backup;
 pub mod config;
 pub mod credentials;
 pub mod domain;

@@ -1,9 +1,10 @@
 //! The game-server binary: reads its options and serves, or does another job.
 
-use std::{error::Error, io::Write, process::ExitCode};
+use std::{error::Error, io::Write, path::Path, process::ExitCode};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use game_server::{
+    backup::backup,
     config::{Cli, Job, Settings},
     exporter,
     server::Server,
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.job {
         Some(Job::Simulate { games, seed }) => run_simulation(games, seed),
+        Some(Job::Backup { data, to }) => run_backup(&data, &to),
         None => match Settings::resolve(cli.options) {
             Ok(settings) => serve(settings),
             Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
@@ -35,6 +37,13 @@ fn main() -> ExitCode {
 
 fn run_simulation(games: u32, seed: u64) -> Result<(), Box<dyn Error>> {
     let report = simulate(u64::from(games), seed)?;
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(())
+}
+
+fn run_backup(data: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let report = runtime.block_on(backup(data, to))?;
     writeln!(std::io::stdout(), "{report}")?;
     Ok(())
 }

@@ -222,7 +222,7 @@ impl Generations {
     /// # Errors
     ///
     /// [`TokenError::Superseded`] if a newer one was used, [`TokenError::Forged`] if this one was
-    /// never issued.
+    /// never issued, as far as this record goes.
     pub const fn take(&mut self, generation: u32) -> Result<(), TokenError> {
         if generation < self.used {
             return Err(TokenError::Superseded);
@@ -232,6 +232,17 @@ impl Generations {
         }
         self.used = generation;
         Ok(())
+    }
+
+    /// Takes a token that is newer than this record knows of, and goes on from it.
+    ///
+    /// For records that can be lost or restored from an older copy, where the signature alone has
+    /// to do: a token that had been replaced is good again until its replacement comes.
+    pub const fn take_up(&mut self, generation: u32) {
+        if self.issued < generation {
+            self.issued = generation;
+            self.used = generation;
+        }
     }
 }
 
@@ -336,6 +347,12 @@ mod tests {
                 }
             }
             prop_assert_eq!(generations.take(1_000), Err(TokenError::Forged));
+            let mut restored = Generations::default();
+            prop_assert_eq!(restored.take(held), Err(TokenError::Forged));
+            restored.take_up(held);
+            prop_assert_eq!(restored.take(held), Ok(()));
+            prop_assert!(held < restored.issue());
+            prop_assert_eq!(restored.take(held - 1), Err(TokenError::Superseded));
         }
     }
 }

@@ -33,6 +33,19 @@ pub enum Job {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Copies a data folder while its server runs; the copy is a data folder itself.
+    ///
+    /// It holds every event that was acknowledged when the copying began, the archive and the keys
+    /// of resume tokens. What follows from the events, such as leaderboards, is made anew when a
+    /// server starts on the copy.
+    Backup {
+        /// The data folder.
+        #[arg(long, value_name = "FOLDER", default_value = "./data")]
+        data: PathBuf,
+        /// Where the copy goes: a folder that holds no events yet.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
 }
 
 /// What to do about a damaged event log.

@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod backup;
 mod bad_input;
 mod browser;
 mod disk;

@@ -136,7 +136,21 @@ impl LogEventStore {
     ///
     /// Dropping the future lets the copying finish in the background.
     pub async fn backup(&self, folder: impl Into<PathBuf>) -> Result<RecoveryReport> {
-        let (options, folder) = (self.options.clone(), folder.into());
+        Self::backup_of(self.options.clone(), folder).await
+    }
+
+    /// Copies the log in `options`' folder as [`backup`](Self::backup) does; it may be open in
+    /// another process.
+    ///
+    /// # Errors
+    ///
+    /// As for [`backup`](Self::backup).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`backup`](Self::backup).
+    pub async fn backup_of(options: Options, folder: impl Into<PathBuf>) -> Result<RecoveryReport> {
+        let folder = folder.into();
         let report = blocking(move || backup::copy(&options, &folder)).await?;
         match &report.lost {
             None => Ok(report),

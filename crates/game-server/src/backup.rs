@@ -1,0 +1,91 @@
+//! A copy of a data folder, made while its server runs.
+
+use std::{fmt, fs, io, path::Path};
+
+use infra_core::{Error, ErrorKind, Result};
+use infra_events::{LogEventStore, Options};
+
+const BACKUP: &str = "back up data folder";
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// The position of the last event.
+    pub events: u64,
+    /// Commits of the log.
+    pub commits: u64,
+    /// Archived games.
+    pub archived: u64,
+}
+
+impl fmt::Display for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, commits, archived } = self;
+        write!(f, "{events} events in {commits} commits, {archived} archived games")
+    }
+}
+
+/// Copies everything of `data` that cannot be made anew to `to`: events, archive and keys.
+///
+/// The events are those that were acknowledged when the copying began; every byte of them is
+/// checked. The server may run meanwhile.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] if `to` holds events already, [`ErrorKind::NotFound`] if `data` holds none,
+/// [`ErrorKind::Corrupt`] if they are damaged, [`ErrorKind::Unavailable`] if the disk fails.
+///
+/// # Cancel safety
+///
+/// Dropping the future lets the copying of the events finish in the background.
+pub async fn backup(data: &Path, to: &Path) -> Result<Backup> {
+    let log = data.join("events");
+    if !log.is_dir() {
+        let what = format!("{} holds no events", data.display());
+        return Err(Error::new(ErrorKind::NotFound, BACKUP).detail(what));
+    }
+    if to.join("events").exists() {
+        return Err(Error::invalid(BACKUP, format!("{} holds events already", to.display())));
+    }
+    // No game is in the copied archive whose end is not among the copied events.
+    let archived = copy_objects(&data.join("archive"), &to.join("archive")).map_err(failed)?;
+    let report = LogEventStore::backup_of(Options::new(log), to.join("events")).await?;
+    copy_keys(&data.join("keys.json"), &to.join("keys.json")).map_err(failed)?;
+    Ok(Backup { events: report.events, commits: report.commits, archived })
+}
+
+/// Copies the files below a folder that are not there yet: objects are written once.
+fn copy_objects(from: &Path, to: &Path) -> io::Result<u64> {
+    if !from.is_dir() {
+        return Ok(0);
+    }
+    fs::create_dir_all(to)?;
+    let mut copied = 0;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copied += copy_objects(&entry.path(), &target)?;
+        } else if entry.path().extension().is_some_and(|extension| extension == "json") {
+            // Anything else is an object that is being written.
+            fs::copy(entry.path(), &target)?;
+            fs::File::open(&target)?.sync_all()?;
+            copied += 1;
+        }
+    }
+    fs::File::open(to)?.sync_all()?;
+    Ok(copied)
+}
+
+/// Copies the keys with their permissions; without keys, tokens of before are refused by the copy.
+fn copy_keys(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.exists() {
+        return Ok(());
+    }
+    fs::copy(from, to)?;
+    fs::File::open(to)?.sync_all()
+}
+
+fn failed(cause: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, BACKUP).because(cause)
+}
