@@ -48,6 +48,8 @@ mod bus;
 mod codec;
 pub mod handler;
 mod health;
+#[cfg(feature = "nats")]
+mod jetstream;
 mod mint;
 pub mod outbox;
 #[cfg(feature = "postgres")]
@@ -65,6 +67,8 @@ pub use bus::NatsPubSub;
 pub use bus::RedisPubSub;
 pub use codec::{Codecs, MessagePack, codec_of, content_type};
 pub use health::QueueHealth;
+#[cfg(feature = "nats")]
+pub use jetstream::{JetStream, JetStreamQueue, ServerReport};
 pub use mint::{Mint, made};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresQueue;

@@ -280,7 +280,7 @@ impl Record {
 
 /// A dead letter as it is written.
 #[derive(Debug, Serialize, Deserialize)]
-struct Letter {
+pub(crate) struct Letter {
     message: Envelope,
     record: Record,
     cause: String,

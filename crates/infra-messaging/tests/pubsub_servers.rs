@@ -48,63 +48,39 @@ async fn is_told_of_a_lost_server(mut server: Server, bus: Arc<dyn PubSub>) {
     talking.abort();
 }
 
-#[cfg(feature = "nats")]
-mod nats {
-    use infra_messaging::NatsPubSub;
+/// Stamps out the tests of a bus over a server. Each has a server of its own, since the clauses name
+/// their subjects themselves.
+macro_rules! bus_over {
+    ($server:ident, $bus:ident, $feature:literal, $kind:ident) => {
+        #[cfg(feature = $feature)]
+        mod $server {
+            use super::*;
 
-    use super::*;
+            async fn bus() -> (Server, Arc<dyn PubSub>) {
+                let server = Server::start(Kind::$kind).await.unwrap();
+                let bus = infra_messaging::$bus::connect(&server.url(), 100).await.unwrap();
+                (server, Arc::new(bus))
+            }
 
-    /// Each test has a server of its own: the clauses name their subjects themselves.
-    async fn bus() -> (Server, Arc<dyn PubSub>) {
-        let server = Server::start(Kind::Nats).await.unwrap();
-        let bus = NatsPubSub::connect(&server.url(), 100).await.unwrap();
-        (server, Arc::new(bus))
-    }
+            async fn kept() -> Arc<dyn PubSub> {
+                let (server, bus) = bus().await;
+                // It ends with the test's process.
+                Box::leak(Box::new(server));
+                bus
+            }
 
-    async fn kept() -> Arc<dyn PubSub> {
-        let (server, bus) = bus().await;
-        // It ends with the test's process.
-        Box::leak(Box::new(server));
-        bus
-    }
+            mod keeps {
+                infra_testkit::pubsub_contract!(super::kept());
+            }
 
-    mod keeps {
-        infra_testkit::pubsub_contract!(super::kept());
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_subscriber_is_told_that_the_server_was_lost() {
-        let (server, bus) = bus().await;
-        is_told_of_a_lost_server(server, bus).await;
-    }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_subscriber_is_told_that_the_server_was_lost() {
+                let (server, bus) = bus().await;
+                is_told_of_a_lost_server(server, bus).await;
+            }
+        }
+    };
 }
 
-#[cfg(feature = "redis")]
-mod redis {
-    use infra_messaging::RedisPubSub;
-
-    use super::*;
-
-    async fn bus() -> (Server, Arc<dyn PubSub>) {
-        let server = Server::start(Kind::Redis).await.unwrap();
-        let bus = RedisPubSub::connect(&server.url(), 100).await.unwrap();
-        (server, Arc::new(bus))
-    }
-
-    async fn kept() -> Arc<dyn PubSub> {
-        let (server, bus) = bus().await;
-        // It ends with the test's process.
-        Box::leak(Box::new(server));
-        bus
-    }
-
-    mod keeps {
-        infra_testkit::pubsub_contract!(super::kept());
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_subscriber_is_told_that_the_server_was_lost() {
-        let (server, bus) = bus().await;
-        is_told_of_a_lost_server(server, bus).await;
-    }
-}
+bus_over!(nats, NatsPubSub, "nats", Nats);
+bus_over!(redis, RedisPubSub, "redis", Redis);

@@ -37,7 +37,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mil
 /// A commit is durable when it returns, unless the server was told otherwise. Everything of the
 /// port's contract is kept; all processes need clocks that agree, since leases, delays and times to
 /// live are judged by the wall clock of whoever asks. A queue that is full refuses; the other
-/// policies and fairness to keys are those of the queues within a process, and are refused here.
+/// policies, fairness to keys and their parking are those of the queues within a process, and are refused here.
 /// Starvation is bounded for each process that receives: each so manieth of its receives takes the
 /// oldest ready message. A receive polls, and asks less often the longer the queue is empty.
 #[derive(Debug, Clone)]
@@ -75,8 +75,10 @@ impl PostgresQueue {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        if options.weigh.is_some() || options.overflow != Overflow::Refuse {
-            let detail = "fairness to keys, or an overflow policy other than to refuse";
+        let is_kept = options.weigh.is_none() && !options.parks_keys;
+        if !is_kept || options.overflow != Overflow::Refuse {
+            let detail =
+                "fairness to keys, their parking, or an overflow policy other than to refuse";
             return Err(Error::new(ErrorKind::Unsupported, "open queue").detail(detail));
         }
         let pool = PgPoolOptions::new().max_connections(16).connect(url).await;

@@ -33,8 +33,20 @@ impl DeadLetters {
         self.letters.len() as u64
     }
 
+    /// Returns all letters with their numbers, oldest first.
+    #[cfg(feature = "nats")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &(Number, DeadLetter)> {
+        self.letters.iter()
+    }
+
     pub(crate) fn oldest(&self, limit: usize) -> Vec<DeadLetter> {
         self.letters.iter().take(limit).map(|(_, letter)| letter.clone()).collect()
+    }
+
+    /// Returns the key of a letter.
+    pub(crate) fn key_of(&self, number: Number) -> Option<String> {
+        let place = self.letters.binary_search_by_key(&number, |(own, _)| *own).ok()?;
+        self.letters.get(place)?.1.message.key.clone()
     }
 
     pub(crate) fn take(&mut self, id: MessageId) -> Option<(Number, DeadLetter)> {

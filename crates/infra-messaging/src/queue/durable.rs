@@ -102,6 +102,7 @@ fn restore(options: Options, stored: stored::Stored, at: Moment) -> State {
     for (number, letter) in stored.dead {
         state.restore_dead(number, letter);
     }
+    state.restore_parked(&stored.parked);
     state.restore_known(stored.known, at);
     state.is_paused = stored.is_paused;
     state.restore(stored.messages, at);

@@ -34,6 +34,8 @@ pub(crate) enum Change {
     Gone(Number),
     Died(Number, Box<DeadLetter>),
     Buried(Number),
+    /// A key waits behind a dead letter, whose message had this place.
+    Parked(Number, Number),
     Learnt(String, Timestamp),
     Forgot(String),
     Paused(bool),

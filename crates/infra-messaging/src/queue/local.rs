@@ -175,21 +175,18 @@ impl Local {
         self.0.check()?;
         let outcome = Outcome::of(&settlement);
         let durability = self.0.durability();
-        let (said, written) =
-            self.0.with(durability, |state, at| state.settle(number, lease, settlement, at));
+        let ((said, is_drained), written) = self.0.with(durability, |state, at| {
+            let said = state.settle(number, lease, settlement, at);
+            (said, state.is_draining && state.is_empty())
+        });
         said?;
         written.wait().await?;
         SETTLED.add_for(outcome, 1);
         self.0.room.notify_waiters();
-        self.wake_if_drained();
-        Ok(())
-    }
-
-    fn wake_if_drained(&self) {
-        let state = self.0.state.lock();
-        if state.is_draining && state.is_empty() {
+        if is_drained {
             self.0.ready.notify_waiters();
         }
+        Ok(())
     }
 }
 
@@ -295,7 +292,7 @@ impl Queue for Local {
     }
 
     async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64> {
-        let purge = |state: &mut State, _| state.purge_dead(before, cause);
+        let purge = |state: &mut State, at| state.purge_dead(before, cause, at);
         let (count, written) = self.0.with(self.0.durability(), purge);
         written.wait().await?;
         Ok(count)

@@ -13,7 +13,11 @@ mod stored;
 mod writer;
 
 #[cfg(feature = "postgres")]
-pub(crate) use self::entry::{remember, shortened};
+pub(crate) use self::entry::remember;
+#[cfg(any(feature = "nats", feature = "postgres"))]
+pub(crate) use self::entry::shortened;
+#[cfg(feature = "nats")]
+pub(crate) use self::state::{Image, Moment, State, Taken};
 pub use self::{
     durable::DurableQueue,
     memory::MemoryQueue,

@@ -2,7 +2,12 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::order::Weigh;
+use infra_core::{
+    clock::Instant,
+    queue::{Attempts, Cause},
+};
+
+use super::{entry::Entry, order::Weigh};
 
 /// What happens to a publish when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,6 +36,7 @@ pub struct Options {
     pub(crate) window: Duration,
     pub(crate) max_dedup: usize,
     pub(crate) max_dead: usize,
+    pub(crate) parks_keys: bool,
 }
 
 impl Options {
@@ -49,6 +55,7 @@ impl Options {
             window: Duration::from_mins(5),
             max_dedup: 100_000,
             max_dead: 10_000,
+            parks_keys: false,
         }
     }
 
@@ -126,5 +133,50 @@ impl Options {
     pub const fn max_dead(mut self, letters: usize) -> Self {
         self.max_dead = letters;
         self
+    }
+
+    /// Sets that a key waits behind its dead letter (it does not): its later messages are delivered
+    /// once the letter is replayed, which comes before them then, or purged. Other keys flow. What
+    /// died of its time, or was displaced, holds up nobody.
+    #[must_use]
+    pub const fn park_keys(mut self) -> Self {
+        self.parks_keys = true;
+        self
+    }
+}
+
+impl Options {
+    /// Returns why an entry that nobody has in hand may not live on, if so.
+    pub(crate) fn end_of(&self, entry: &Entry, now: Instant) -> Option<(Cause, String)> {
+        if !entry.is_free() {
+            return None;
+        }
+        let last = entry.history.last().map_or("", |last| last.reason.as_str());
+        let over = || (Cause::Expired, "its time to live is over".to_owned());
+        let verdict = self.verdict(entry.attempts, last);
+        verdict.or_else(|| entry.end.is_some_and(|end| end <= now).then(over))
+    }
+
+    /// Returns whether a key waits behind a dead letter of this cause.
+    pub(crate) fn parks(&self, cause: Cause) -> bool {
+        self.parks_keys && !matches!(cause, Cause::Expired | Cause::Displaced)
+    }
+
+    /// Returns why a message that was tried so often may not live on, if so.
+    pub(crate) fn verdict(&self, attempts: Attempts, last: &str) -> Option<(Cause, String)> {
+        let Attempts { deliveries, crashes, releases, .. } = attempts;
+        if self.max_crashes <= crashes {
+            return Some((
+                Cause::Crashed,
+                format!("{crashes} consumers were lost with it: {last}"),
+            ));
+        }
+        if self.max_deliveries.is_some_and(|most| most <= deliveries) {
+            return Some((Cause::Exhausted, format!("it was delivered {deliveries} times")));
+        }
+        if self.max_releases.is_some_and(|most| most <= releases) {
+            return Some((Cause::Exhausted, format!("it was given back {releases} times")));
+        }
+        None
     }
 }

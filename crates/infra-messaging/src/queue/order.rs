@@ -47,6 +47,22 @@ impl Order {
         self.ready.is_empty()
     }
 
+    #[cfg(feature = "nats")]
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Returns how many were handed out since the last one that was taken for its age.
+    #[cfg(feature = "nats")]
+    pub(crate) const fn n_taken(&self) -> u32 {
+        self.n_taken
+    }
+
+    #[cfg(feature = "nats")]
+    pub(crate) const fn restore(&mut self, n_taken: u32) {
+        self.n_taken = n_taken;
+    }
+
     /// Adds an entry and returns its turn; `last` is the last turn of its key.
     pub(crate) fn add(
         &mut self,

@@ -4,6 +4,7 @@
 //! m NUMBER  a message as it was published, with its end
 //! p NUMBER  its counts and its time, once it was handed out or given back
 //! d NUMBER  a dead letter
+//! h NUMBER  the place of a dead letter that holds up its key
 //! i ID      a dedup id, with the end of its window
 //! z         whether it is paused
 //! ```
@@ -37,6 +38,7 @@ const WIRE: Wire = Wire::with(CODECS);
 const MESSAGE: u8 = b'm';
 const PROGRESS: u8 = b'p';
 const DEAD: u8 = b'd';
+const HOLD: u8 = b'h';
 const KNOWN: u8 = b'i';
 const PAUSED: u8 = b'z';
 
@@ -45,6 +47,8 @@ const PAUSED: u8 = b'z';
 pub(crate) struct Stored {
     pub(crate) messages: Vec<(Number, Kept)>,
     pub(crate) dead: Vec<(Number, infra_core::queue::DeadLetter)>,
+    /// Dead letters that hold up their keys, and the places of their messages.
+    pub(crate) parked: Vec<(Number, Number)>,
     pub(crate) known: Vec<(String, Timestamp)>,
     pub(crate) is_paused: bool,
 }
@@ -110,7 +114,10 @@ pub(crate) fn documents(change: &Change) -> Result<Vec<(Bytes, Option<Payload>)>
             let letter = WIRE.encode_letter(CodecTag::MessagePack, letter)?;
             vec![(numbered(DEAD, *number), Some(letter))]
         }
-        Change::Buried(number) => vec![(numbered(DEAD, *number), None)],
+        Change::Buried(number) => {
+            vec![(numbered(DEAD, *number), None), (numbered(HOLD, *number), None)]
+        }
+        Change::Parked(number, place) => vec![(numbered(HOLD, *number), Some(pack(place)?))],
         Change::Learnt(id, end) => vec![(named(id), Some(pack(end)?))],
         Change::Forgot(id) => vec![(named(id), None)],
         Change::Paused(paused) => {
@@ -150,6 +157,7 @@ impl Stored {
                 }
             }
             DEAD => self.dead.push((number()?, WIRE.decode_letter(&document.payload)?)),
+            HOLD => self.parked.push((number()?, CODECS.decode(&document.payload)?)),
             KNOWN => {
                 let id = String::from_utf8(rest.to_vec()).map_err(|_| corrupt())?;
                 self.known.push((id, CODECS.decode(&document.payload)?));

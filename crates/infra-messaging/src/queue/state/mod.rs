@@ -1,6 +1,12 @@
 //! What a queue holds and decides, as a pure structure: it takes the time as an argument and waits
 //! for nothing.
 
+#[cfg(feature = "nats")]
+mod image;
+mod kept;
+mod moves;
+mod parking;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
@@ -15,12 +21,14 @@ use infra_core::{
 
 use super::{
     dead::DeadLetters,
-    entry::{Entry, Number, Whereabouts, shortened},
-    journal::{Change, Journal, Kept, Progress},
+    entry::{Entry, Number, Whereabouts},
+    journal::{Change, Journal},
     options::{Options, Overflow},
     order::Order,
 };
-use crate::telemetry::{DEAD, Death, FORGOTTEN};
+
+#[cfg(feature = "nats")]
+pub(crate) use self::image::Image;
 
 const PUBLISH: &str = "publish message";
 
@@ -57,6 +65,16 @@ struct Lane {
     numbers: BTreeSet<Number>,
     /// The turn of the last one that was ready.
     turn: u64,
+    /// How many dead letters hold it up.
+    n_held: usize,
+}
+
+/// A dead letter that holds up its key.
+#[derive(Debug)]
+struct Parked {
+    key: String,
+    /// The place of its message.
+    place: Number,
 }
 
 /// A queue without its waiting.
@@ -73,12 +91,16 @@ pub(crate) struct State {
     /// The same ids, in the order in which they are forgotten.
     forgotten: VecDeque<(Instant, String)>,
     dead: DeadLetters,
+    /// The dead letters that hold up their keys.
+    parked: BTreeMap<Number, Parked>,
     n_leased: u64,
     n_delayed: u64,
     n_unwritten: u64,
     last: u64,
     /// What changed, if somebody keeps it.
     journal: Option<Journal>,
+    /// How much a death counts: nothing where another process counts it.
+    pub(crate) counted: u64,
     pub(crate) is_paused: bool,
     pub(crate) is_draining: bool,
     pub(crate) is_closed: bool,
@@ -95,11 +117,13 @@ impl State {
             known: HashMap::new(),
             forgotten: VecDeque::new(),
             dead: DeadLetters::new(options.max_dead),
+            parked: BTreeMap::new(),
             n_leased: 0,
             n_delayed: 0,
             n_unwritten: 0,
             last: 0,
             journal: None,
+            counted: 1,
             is_paused: false,
             is_draining: false,
             is_closed: false,
@@ -125,6 +149,12 @@ impl State {
     /// Returns whether a message can be delivered at once.
     pub(crate) fn is_ready(&self) -> bool {
         !self.is_paused && !self.ready.is_empty()
+    }
+
+    /// Returns how many messages can be delivered at once.
+    #[cfg(feature = "nats")]
+    pub(crate) fn n_ready(&self) -> usize {
+        if self.is_paused { 0 } else { self.ready.len() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -315,7 +345,12 @@ impl State {
         entry.attempts.replays = letter.attempts.replays.saturating_add(1);
         entry.history = letter.history;
         entry.at = Whereabouts::Waiting(at.now);
-        self.insert(entry, at);
+        let place = self.parked.get(&number).map(|parked| parked.place);
+        match place {
+            Some(place) => self.insert_at(place, entry, at),
+            None => self.insert(entry, at),
+        }
+        self.unpark(number, at.now);
         true
     }
 
@@ -345,11 +380,17 @@ impl State {
         shown.take(limit).map(|entry| entry.message.clone()).collect()
     }
 
-    pub(crate) fn purge_dead(&mut self, before: Timestamp, cause: Option<Cause>) -> u64 {
+    pub(crate) fn purge_dead(
+        &mut self,
+        before: Timestamp,
+        cause: Option<Cause>,
+        at: Moment,
+    ) -> u64 {
         let gone = self.dead.purge(before, cause);
         let count = gone.len() as u64;
         for number in gone {
             self.note(|| Change::Buried(number));
+            self.unpark(number, at.now);
         }
         count
     }
@@ -367,250 +408,5 @@ impl State {
             dead: self.dead.len(),
             oldest: oldest.map_or(Duration::ZERO, |oldest| at.wall.since(oldest)),
         }
-    }
-
-    fn insert(&mut self, mut entry: Entry, at: Moment) {
-        self.last += 1;
-        let number = self.last;
-        if let Some(key) = &entry.message.key {
-            self.lanes.entry(key.clone()).or_default().numbers.insert(number);
-        }
-        let kept = self.journal.is_some().then(|| Box::new(kept(&entry, at)));
-        if let (Some(journal), Some(kept)) = (&mut self.journal, kept) {
-            journal.changes.push(Change::Added(number, kept));
-            journal.shown.push(number);
-            if let Whereabouts::Waiting(from) = entry.at {
-                entry.at = Whereabouts::Unwritten(from);
-                self.n_unwritten += 1;
-            }
-        }
-        self.entries.insert(number, entry);
-        self.change(number, at, |_| {});
-    }
-
-    /// Shows entries that were written, and gives keys their next turn.
-    pub(crate) fn written(&mut self, shown: &[Number], closed: &[(String, Number)], at: Moment) {
-        for number in shown {
-            let entry = self.entries.get_mut(number);
-            let Some(Whereabouts::Unwritten(from)) = entry.as_ref().map(|entry| entry.at) else {
-                continue;
-            };
-            self.n_unwritten -= 1;
-            self.change(*number, at, |entry| entry.at = Whereabouts::Waiting(from));
-        }
-        for (key, number) in closed {
-            self.leave_lane(key, *number, at.now);
-        }
-    }
-
-    /// Takes messages that were kept in again, in their order.
-    pub(crate) fn restore(&mut self, messages: Vec<(Number, Kept)>, at: Moment) {
-        let mut all = Vec::new();
-        for (number, kept) in messages {
-            let was_leased = kept.progress.is_leased;
-            let entry = restored(kept, at);
-            if let Some(key) = &entry.message.key {
-                self.lanes.entry(key.clone()).or_default().numbers.insert(number);
-            }
-            self.last = self.last.max(number);
-            self.entries.insert(number, entry);
-            all.push((number, was_leased));
-        }
-        // Each key is whole now, so only its first message is offered.
-        for (number, was_leased) in all {
-            self.change(number, at, |_| {});
-            if was_leased {
-                self.note_progress(number, at);
-            }
-        }
-    }
-
-    /// Takes a dead letter that was kept in again.
-    pub(crate) fn restore_dead(&mut self, number: Number, letter: DeadLetter) {
-        self.last = self.last.max(number);
-        for gone in self.dead.add(number, letter) {
-            self.note(|| Change::Buried(gone));
-        }
-    }
-
-    /// Takes dedup ids that were kept in again.
-    pub(crate) fn restore_known(&mut self, mut ids: Vec<(String, Timestamp)>, at: Moment) {
-        ids.sort_by_key(|(_, end)| *end);
-        for (id, end) in ids {
-            let end = at.instant_of(end);
-            self.known.insert(id.clone(), end);
-            self.forgotten.push_back((end, id));
-        }
-    }
-
-    fn note_progress(&mut self, number: Number, at: Moment) {
-        let Some(journal) = &mut self.journal else { return };
-        let Some(entry) = self.entries.get(&number) else { return };
-        journal.changes.push(Change::Moved(number, progress(entry, at)));
-    }
-
-    /// Changes an entry, and everything that is known of it beside it. An entry that may not live on
-    /// becomes a dead letter.
-    fn change(&mut self, number: Number, at: Moment, change: impl FnOnce(&mut Entry)) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        let (was_leased, was_delayed) = (entry.is_leased(), entry.is_delayed);
-        let (turn, timer) = (entry.turn.take(), entry.timer);
-        change(entry);
-        let is_leased = entry.is_leased();
-        entry.is_delayed = matches!(entry.at, Whereabouts::Waiting(from) if at.now < from);
-        entry.timer = entry.due(at.now);
-        let (is_delayed, due, priority) = (entry.is_delayed, entry.timer, entry.message.priority);
-        let end = self.options.end_of(entry, at.now);
-        self.n_leased = self.n_leased + u64::from(is_leased) - u64::from(was_leased);
-        self.n_delayed = self.n_delayed + u64::from(is_delayed) - u64::from(was_delayed);
-        if let Some(turn) = turn {
-            self.ready.remove(priority, turn, number);
-        }
-        self.move_timer(number, timer, due);
-        match end {
-            Some((cause, reason)) => self.bury(number, cause, &reason, at),
-            None => self.offer(number, at.now),
-        }
-    }
-
-    fn move_timer(&mut self, number: Number, from: Option<Instant>, to: Option<Instant>) {
-        if from == to {
-            return;
-        }
-        if let Some(due) = from {
-            self.timers.remove(&(due, number));
-        }
-        self.timers.extend(to.map(|due| (due, number)));
-    }
-
-    /// Makes an entry ready if it may be delivered.
-    fn offer(&mut self, number: Number, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        let is_due = matches!(entry.at, Whereabouts::Waiting(from) if from <= now);
-        if !is_due || entry.turn.is_some() {
-            return;
-        }
-        let key = entry.message.key.as_deref();
-        let mut lane = key.and_then(|key| self.lanes.get_mut(key).map(|lane| (key, lane)));
-        let is_first = lane.as_ref().is_none_or(|(_, lane)| lane.numbers.first() == Some(&number));
-        if is_first {
-            let lane = lane.as_mut().map(|(key, lane)| (*key, &mut lane.turn));
-            entry.turn = Some(self.ready.add(entry.message.priority, number, lane));
-        }
-    }
-
-    /// Takes an entry out of the queue; the next of its key has its turn, at once or when that is
-    /// written.
-    fn remove(&mut self, number: Number, at: Moment) -> Option<Entry> {
-        let entry = self.entries.remove(&number)?;
-        if let Some(turn) = entry.turn {
-            self.ready.remove(entry.message.priority, turn, number);
-        }
-        self.move_timer(number, entry.timer, None);
-        self.n_leased -= u64::from(entry.is_leased());
-        self.n_delayed -= u64::from(entry.is_delayed);
-        self.n_unwritten -= u64::from(matches!(entry.at, Whereabouts::Unwritten(_)));
-        self.note(|| Change::Gone(number));
-        if let Some(key) = &entry.message.key {
-            match &mut self.journal {
-                Some(journal) => journal.closed.push((key.clone(), number)),
-                None => self.leave_lane(key, number, at.now),
-            }
-        }
-        Some(entry)
-    }
-
-    fn leave_lane(&mut self, key: &str, number: Number, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
-        lane.numbers.remove(&number);
-        match lane.numbers.first().copied() {
-            Some(next) => self.offer(next, now),
-            None => {
-                self.lanes.remove(key);
-            }
-        }
-    }
-
-    fn bury(&mut self, number: Number, cause: Cause, reason: &str, at: Moment) {
-        let Some(entry) = self.remove(number, at) else { return };
-        let Entry { message, attempts, history, .. } = entry;
-        let reason = shortened(reason);
-        let letter = DeadLetter { message, attempts, cause, reason, history, died: at.wall };
-        DEAD.add_for(Death(cause), 1);
-        self.last += 1;
-        let own = self.last;
-        self.note(|| Change::Died(own, Box::new(letter.clone())));
-        let dropped = self.dead.add(own, letter);
-        FORGOTTEN.add(dropped.len() as u64);
-        for gone in dropped {
-            self.note(|| Change::Buried(gone));
-        }
-    }
-}
-
-impl Options {
-    /// Returns why an entry that nobody has in hand may not live on, if so.
-    fn end_of(&self, entry: &Entry, now: Instant) -> Option<(Cause, String)> {
-        if !entry.is_free() {
-            return None;
-        }
-        let last = entry.history.last().map_or("", |last| last.reason.as_str());
-        let over = || (Cause::Expired, "its time to live is over".to_owned());
-        let verdict = self.verdict(entry.attempts, last);
-        verdict.or_else(|| entry.end.is_some_and(|end| end <= now).then(over))
-    }
-
-    /// Returns why a message that was tried so often may not live on, if so.
-    pub(crate) fn verdict(&self, attempts: Attempts, last: &str) -> Option<(Cause, String)> {
-        let Attempts { deliveries, crashes, releases, .. } = attempts;
-        if self.max_crashes <= crashes {
-            return Some((
-                Cause::Crashed,
-                format!("{crashes} consumers were lost with it: {last}"),
-            ));
-        }
-        if self.max_deliveries.is_some_and(|most| most <= deliveries) {
-            return Some((Cause::Exhausted, format!("it was delivered {deliveries} times")));
-        }
-        if self.max_releases.is_some_and(|most| most <= releases) {
-            return Some((Cause::Exhausted, format!("it was given back {releases} times")));
-        }
-        None
-    }
-}
-
-fn restored(kept: Kept, at: Moment) -> Entry {
-    let Kept { message, published, end, progress } = kept;
-    let mut entry = Entry::new(message, at.now, published);
-    entry.end = end.map(|end| at.instant_of(end));
-    entry.attempts = progress.attempts;
-    entry.history = progress.history;
-    entry.at = Whereabouts::Waiting(at.instant_of(progress.from));
-    if progress.is_leased {
-        entry.attempts.crashes += 1;
-        entry.note(at.wall, "the process ended while it was in hand");
-    }
-    entry
-}
-
-fn kept(entry: &Entry, at: Moment) -> Kept {
-    Kept {
-        message: entry.message.clone(),
-        published: entry.published,
-        end: entry.end.map(|end| at.wall_of(end)),
-        progress: progress(entry, at),
-    }
-}
-
-fn progress(entry: &Entry, at: Moment) -> Progress {
-    let from = match entry.at {
-        Whereabouts::Unwritten(from) | Whereabouts::Waiting(from) => at.wall_of(from),
-        Whereabouts::Leased { .. } => at.wall,
-    };
-    Progress {
-        attempts: entry.attempts,
-        history: entry.history.clone(),
-        from,
-        is_leased: entry.is_leased(),
     }
 }
