@@ -1,0 +1,14 @@
+//! What several components do together.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::allow_attributes,
+    reason = "a panic is how a test fails; a process that is killed says what it did on its output"
+)]
+
+mod killed;
+mod outbox_crash;
+mod queue;
+mod queue_crash;
