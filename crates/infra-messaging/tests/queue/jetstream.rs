@@ -88,7 +88,7 @@ async fn a_server_that_cannot_be_reached_is_unavailable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_processes_share_a_queue_and_one_that_comes_later_finds_it_as_it_is() {
     const PROCESSES: u64 = 3;
-    const EACH: u64 = 100;
+    const EACH: u64 = 40;
     let (own, clock) = (own_name(), SystemClock::shared());
     let open = || async {
         let options = Options::new(1_000);
