@@ -55,6 +55,11 @@ impl Glob {
         Ok(Self { literal, rest })
     }
 
+    /// Creates the pattern of all that begins with `literal`.
+    pub(crate) fn below(literal: String) -> Self {
+        Self { literal, rest: vec![Piece::Any] }
+    }
+
     /// Returns a pattern's text that matches exactly `text`.
     pub fn escape(text: &str) -> String {
         let mut escaped = String::with_capacity(text.len());

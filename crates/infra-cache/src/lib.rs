@@ -28,6 +28,9 @@ mod fence;
 mod flight;
 mod glob;
 mod group;
+mod key;
+#[cfg(feature = "tower")]
+mod layer;
 mod local;
 mod options;
 mod read;
@@ -53,6 +56,9 @@ pub use bytes::BytesCache;
 pub use documents::CachedDocuments;
 pub use glob::Glob;
 pub use group::Group;
+pub use key::CompositeKey;
+#[cfg(feature = "tower")]
+pub use layer::{CacheLayer, Cached};
 pub use local::{Builder, Change, Computed, LocalCache, Sweeper};
 pub use options::{Options, Policy};
 pub use read::{Loaded, Origin, Read};

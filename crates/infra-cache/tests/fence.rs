@@ -13,6 +13,17 @@
     reason = "a panic is how a test fails"
 )]
 
+/// The crate's own file, with loom's atomics in the place of the real ones.
+#[path = "../src/fence.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a test uses a part of it")]
+mod counted;
+#[path = "fence/interleaved.rs"]
+mod interleaved;
+
+mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+}
+
 use std::{
     sync::{
         Arc,

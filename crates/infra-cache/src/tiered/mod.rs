@@ -3,6 +3,7 @@
 mod backplane;
 mod fill;
 mod frame;
+mod health;
 mod path;
 
 use std::{

@@ -17,11 +17,26 @@ mod rules;
 mod through;
 mod warm;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use infra_cache::{BytesCache, Glob, Loaded, Options, Origin, Tiered, TieredBuilder};
-use infra_core::{Result, SystemClock, cache::Cache, lifecycle::Shutdown, pubsub::PubSub};
-use infra_testkit::model::ModelPubSub;
+use async_trait::async_trait;
+use infra_cache::{BytesCache, Glob, Loaded, Options, Origin, Outage, Tiered, TieredBuilder};
+use infra_core::{
+    Error, ErrorKind, Result, SystemClock,
+    cache::{Cache, Looked, Put, Ticket},
+    health::{HealthCheck as _, Status},
+    lease::Leases,
+    lifecycle::Shutdown,
+    pubsub::{PubSub, Subject},
+};
+use infra_testkit::model::{ModelLeases, ModelPubSub};
 use parking_lot::Mutex;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,7 +86,7 @@ async fn the_source_is_asked_for_exactly_what_neither_tier_has() {
         async move {
             let exists = keys.into_iter().filter(|key| key != "key3");
             let loaded = exists.map(|key| (key, Loaded::new(1).tagged("all")));
-            Ok::<HashMap<_, _>, infra_core::Error>(loaded.collect())
+            Ok::<HashMap<_, _>, Error>(loaded.collect())
         }
     };
     let keys =
@@ -159,49 +174,159 @@ async fn a_removal_reaches_the_other_process_and_silence_ends_the_trust_in_memor
     Ok(())
 }
 
-/// A second tier that nobody reaches.
+/// A second tier that can be lost.
 #[derive(Debug)]
-struct Lost;
-
-fn lost<T>() -> Result<T> {
-    Err(infra_core::Error::new(infra_core::ErrorKind::Unavailable, "ask second tier"))
+struct Breakable {
+    inner: Arc<dyn Cache>,
+    is_lost: AtomicBool,
 }
 
-#[async_trait::async_trait]
-impl Cache for Lost {
-    async fn look(&self, _keys: &[&str]) -> Result<infra_core::cache::Looked> {
-        lost()
+impl Breakable {
+    fn new(is_lost: bool) -> Arc<Self> {
+        Arc::new(Self { inner: remote(), is_lost: AtomicBool::new(is_lost) })
     }
 
-    async fn put_many(&self, _puts: Vec<infra_core::cache::Put>) -> Result<()> {
-        lost()
+    fn tier(&self) -> Result<&dyn Cache> {
+        if self.is_lost.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "ask second tier"));
+        }
+        Ok(&*self.inner)
+    }
+}
+
+#[async_trait]
+impl Cache for Breakable {
+    async fn look(&self, keys: &[&str]) -> Result<Looked> {
+        self.tier()?.look(keys).await
     }
 
-    async fn fill(
-        &self,
-        _ticket: infra_core::cache::Ticket,
-        _puts: Vec<infra_core::cache::Put>,
-    ) -> Result<u64> {
-        lost()
+    async fn put_many(&self, puts: Vec<Put>) -> Result<()> {
+        self.tier()?.put_many(puts).await
     }
 
-    async fn remove_many(&self, _keys: &[&str]) -> Result<u64> {
-        lost()
+    async fn fill(&self, ticket: Ticket, puts: Vec<Put>) -> Result<u64> {
+        self.tier()?.fill(ticket, puts).await
     }
 
-    async fn tagged(&self, _tag: &str) -> Result<Vec<String>> {
-        lost()
+    async fn remove_many(&self, keys: &[&str]) -> Result<u64> {
+        self.tier()?.remove_many(keys).await
     }
 
-    async fn remove_tag(&self, _tag: &str) -> Result<u64> {
-        lost()
+    async fn tagged(&self, tag: &str) -> Result<Vec<String>> {
+        self.tier()?.tagged(tag).await
     }
 
-    async fn scan(&self, _prefix: &str, _cursor: u64) -> Result<(Vec<String>, u64)> {
-        lost()
+    async fn remove_tag(&self, tag: &str) -> Result<u64> {
+        self.tier()?.remove_tag(tag).await
+    }
+
+    async fn scan(&self, prefix: &str, cursor: u64) -> Result<(Vec<String>, u64)> {
+        self.tier()?.scan(prefix, cursor).await
     }
 
     async fn clear(&self) -> Result<()> {
-        lost()
+        self.tier()?.clear().await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_second_tier_is_loaded_around_or_told_and_an_older_value_is_served_instead() {
+    for outage in [Outage::Load, Outage::Fail] {
+        let second = Breakable::new(false);
+        let options = Options::new(100).ttl(SECOND).stale_on_error(SECOND * 60);
+        let cache: Tiered<u64> = TieredBuilder::new(options, SystemClock::shared())
+            .remote(Arc::clone(&second) as _)
+            .outage(outage)
+            .build();
+        assert_eq!(origin_of(&cache, "a").await, (Some(99), Origin::Loaded));
+        tokio::time::sleep(SECOND * 2).await;
+        second.is_lost.store(true, Ordering::SeqCst);
+        let (value, origin) = origin_of(&cache, "a").await;
+        let fresh = cache.get_or_load("b", || async { Ok(1) }).await;
+        let keys = ["c".to_owned()];
+        let load = |keys: Vec<String>| async move {
+            Ok(keys.into_iter().map(|key| (key, Loaded::new(1))).collect())
+        };
+        let many = cache.get_many_or_load(&keys, load).await;
+        assert_eq!(value, Some(99));
+        match outage {
+            Outage::Load => {
+                assert_eq!((origin, fresh.unwrap(), many.unwrap().len()), (Origin::Loaded, 1, 1));
+            }
+            Outage::Fail => {
+                assert_eq!(origin, Origin::Stale);
+                assert_eq!(*fresh.unwrap_err().kind(), ErrorKind::Unavailable);
+                assert_eq!(*many.unwrap_err().kind(), ErrorKind::Unavailable);
+            }
+        }
+        assert!(cache.invalidate("a").await.is_err() && cache.invalidate_tag("t").await.is_err());
+        assert!(cache.clear().await.is_err() && cache.put("a", Loaded::new(1)).await.is_err());
+        assert!(!cache.local().contains(&"a".to_owned()), "removed here all the same");
+        second.is_lost.store(false, Ordering::SeqCst);
+        tokio::time::sleep(SECOND * 10).await;
+        assert_eq!(cache.get_or_load("b", || async { Ok(2) }).await.unwrap(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_processes_one_loads_and_the_other_waits_as_long_as_it_says() {
+    for (wait, loads) in [(SECOND * 10, 1), (Duration::from_millis(500), 2)] {
+        let (second, counted) = (remote(), Arc::new(AtomicU64::new(0)));
+        let leases: Arc<dyn Leases> = Arc::new(ModelLeases::new(SystemClock::shared()));
+        let make = || -> Tiered<u64> {
+            over(&second).exclusive(Arc::clone(&leases), "loads", wait).build()
+        };
+        let (one, two) = (make(), make());
+        let load = || {
+            let counted = Arc::clone(&counted);
+            || async move {
+                tokio::time::sleep(SECOND).await;
+                Ok(counted.fetch_add(1, Ordering::SeqCst))
+            }
+        };
+        let (first, other) =
+            tokio::join!(one.get_or_load("a", load()), two.get_or_load("a", load()));
+        assert_eq!(counted.load(Ordering::SeqCst), loads, "{wait:?}");
+        assert_eq!(first.unwrap() == other.unwrap(), loads == 1);
+        // The turn was given back, and a key too long for a lease is loaded by whoever comes.
+        two.invalidate("a").await.unwrap();
+        two.get_or_load("a", load()).await.unwrap();
+        two.get_or_load(&"a".repeat(300), load()).await.unwrap();
+        assert_eq!(counted.load(Ordering::SeqCst), loads + 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_of_the_bus_and_what_nobody_can_read_empty_the_memory() {
+    let (second, bus) = (remote(), Arc::new(ModelPubSub::new(2)));
+    let port = Arc::clone(&bus) as Arc<dyn PubSub>;
+    let cache: Tiered<u64> = over(&second).backplane(Arc::clone(&port), "cache", SECOND).build();
+    assert_eq!(cache.check().await.status, Status::Degraded);
+    let shutdown = Shutdown::new();
+    shutdown.spawn(cache.backplane().run(shutdown.stop()));
+    let subject = Subject::new("cache").unwrap();
+    let say = async |text: &'static str, times: usize| {
+        for _ in 0..times {
+            bus.publish(&subject, text.into()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let beat = r#"{"from":1,"removed":{"beat":7}}"#;
+    for (text, times, is_kept) in [
+        (beat, 1, true),
+        (beat, 9, false),
+        ("no message", 1, false),
+        (r#"{"from":1,"removed":{"keys":["b"]}}"#, 1, true),
+        (r#"{"from":1,"removed":{"tag":"red"}}"#, 1, false),
+        (r#"{"from":1,"removed":"everything"}"#, 1, false),
+    ] {
+        listening(&cache).await;
+        assert_eq!(cache.check().await.status, Status::Up);
+        let load = || async { Ok(Loaded::new(1).tagged("red")) };
+        cache.read_or_load("a", load).await.unwrap();
+        assert!(cache.local().contains(&"a".to_owned()));
+        say(text, times).await;
+        assert_eq!(cache.local().contains(&"a".to_owned()), is_kept, "{text} {times}");
+    }
+    shutdown.close(SECOND).await;
 }

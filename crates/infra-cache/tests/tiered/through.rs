@@ -65,7 +65,7 @@ async fn a_write_that_fails_at_any_step_leaves_nothing_in_the_cache_that_the_sou
 #[tokio::test]
 async fn a_second_tier_that_cannot_be_told_is_an_error_that_says_what_was_saved() {
     let origin = Arc::new(Origin::default());
-    let cache: Tiered<u64> = over(&(Arc::new(super::Lost) as _)).build();
+    let cache: Tiered<u64> = over(&(super::Breakable::new(true) as _)).build();
     let values = WriteThrough::new(cache, Arc::clone(&origin) as _);
     let error = values.save("a", 1).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Indeterminate);

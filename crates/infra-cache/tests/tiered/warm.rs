@@ -17,7 +17,7 @@ use infra_testkit::seed::Seed;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 
-use super::{Lost, SECOND, origin::Origin, over, remote};
+use super::{Breakable, SECOND, origin::Origin, over, remote};
 
 fn alone() -> Tiered<u64> {
     TieredBuilder::new(Options::new(1_000), SystemClock::shared()).build()
@@ -54,7 +54,7 @@ async fn a_task_fills_both_tiers_and_what_the_cache_holds_is_counted() {
 
 #[tokio::test]
 async fn a_second_tier_that_is_lost_is_warmed_around_or_reported_as_the_options_say() {
-    let lost = Arc::new(Lost) as Arc<dyn infra_core::cache::Cache>;
+    let lost = Breakable::new(true) as Arc<dyn infra_core::cache::Cache>;
     let task = || WarmTask::new("a", || async { entries(&["a"]) });
     let around: Tiered<u64> = over(&lost).build();
     assert_eq!(warmer(&around, [task()]).warm().await.entries(), 1);
