@@ -5,6 +5,7 @@
 //! - [`log`]: one line an entry, with the correlation id and trace of the current context, through a
 //!   writer that never blocks.
 //! - [`trace`]: spans with W3C identity, out and in, to a collector.
+//! - [`generate`]: reference, dashboards and rules from the declarations.
 //! - [`health`]: checks that run in the background, so that an answer never waits for them.
 //!
 //! ```
@@ -24,6 +25,7 @@ pub mod correlation;
 pub mod diagram;
 pub mod exporter;
 pub mod game;
+pub mod generate;
 pub mod health;
 pub mod live;
 pub mod log;

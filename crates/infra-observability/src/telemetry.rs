@@ -134,6 +134,11 @@ impl<P: Label + 'static> Telemetry<P> {
         Games::<P>::declarations()
     }
 
+    /// Returns the clock that times come from.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     /// Returns the games.
     pub fn games(&self) -> &Games<P> {
         &self.0.games

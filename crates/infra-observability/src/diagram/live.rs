@@ -112,6 +112,18 @@ impl LiveDiagram {
         Ok(())
     }
 
+    /// Tells how long an instance was in a state that it has left by a way.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the machine has no such state.
+    pub fn stayed(&self, state: &str, stayed: Duration) -> Result<()> {
+        let mut counts = self.counts.lock();
+        let node = counts.nodes.get_mut(state).ok_or_else(|| unknown("stay in state"))?;
+        node.average_seconds = Some(averaged(node.average_seconds, stayed.as_secs_f64()));
+        Ok(())
+    }
+
     /// Counts a way that was tried; who succeeds changes its state.
     ///
     /// # Errors

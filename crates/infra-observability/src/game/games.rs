@@ -167,6 +167,25 @@ impl<P: Label> Games<P> {
         true
     }
 
+    /// Takes up a game that was begun elsewhere or before a restart: it is active, and its start is
+    /// not counted again. Its duration is counted from now on.
+    pub fn resume(&self, game: &str, seats: Seats) {
+        let begun = self.clock.now();
+        let mut book = self.book.lock();
+        if book.active.len() < self.options.games {
+            book.active.entry(game.to_owned()).or_insert(Game { seats, begun });
+        }
+        gauge(&book);
+    }
+
+    /// Lets go of a game that goes on elsewhere, or later: it is not active here any more, and no
+    /// end of it is counted.
+    pub fn suspend(&self, game: &str) {
+        let mut book = self.book.lock();
+        book.active.remove(game);
+        gauge(&book);
+    }
+
     /// Counts a game that ended; returns false, and counts nothing but that, if it is not active.
     pub fn end(&self, game: &str, result: Result) -> bool {
         let (now, wall) = (self.clock.now(), self.clock.wall());
@@ -202,6 +221,11 @@ impl<P: Label> Games<P> {
     /// Counts the time that a game was in a phase.
     pub fn phase(&self, in_phase: P, took: Duration) {
         phase::<P>().record_for(in_phase, took.as_secs_f64());
+    }
+
+    /// Returns whether a game is active.
+    pub fn is_active(&self, game: &str) -> bool {
+        self.book.lock().active.contains_key(game)
     }
 
     /// Returns the ids of the games that are active.

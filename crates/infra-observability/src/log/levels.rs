@@ -103,6 +103,11 @@ impl Levels {
         self.add(format!("[{{{field}={value}}}]={}", name(level)), lasting)
     }
 
+    /// Returns what is logged when nothing is raised.
+    pub fn base(&self) -> String {
+        self.0.state.lock().base.clone()
+    }
+
     /// Returns what is raised now.
     pub fn raised(&self) -> Vec<Raised> {
         self.0.state.lock().raised.clone()
