@@ -60,6 +60,7 @@ pub const DASHBOARD: &[Asset] = &[
     asset!("/dashboard/charts.js", SCRIPT, "dashboard/charts.js"),
     asset!("/dashboard/diagram.js", SCRIPT, "dashboard/diagram.js"),
     asset!("/dashboard/live.js", SCRIPT, "dashboard/live.js"),
+    asset!("/dashboard/observed.js", SCRIPT, "dashboard/observed.js"),
     asset!("/dashboard/room.js", SCRIPT, "dashboard/room.js"),
     asset!("/icon.svg", PICTURE, "icon.svg"),
     asset!("/dom.js", SCRIPT, "dom.js"),

@@ -5,12 +5,21 @@ pub mod backup;
 pub mod config;
 pub mod credentials;
 pub mod domain;
+pub mod generate;
+pub mod observe;
 pub mod protocol;
 pub mod rooms;
 pub mod server;
 pub mod session;
 pub mod simulate;
 mod telemetry;
+
+/// Returns every metric that the server can have, with those of its process, cgroup and runtime.
+pub fn declarations() -> Vec<infra_core::metric::Declaration> {
+    let mut all = server::declarations();
+    all.extend(infra_observability::collect::METRICS.concat());
+    all
+}
 
 /// Creates the exporter of every metric that the server has, with figures of its process, of its
 /// cgroup and, within a runtime, of that.
@@ -21,7 +30,6 @@ pub fn exporter() -> infra_observability::exporter::Exporter {
     };
     let all = Exporter::builder()
         .metrics(&server::declarations())
-        .metrics(&infra_observability::declarations())
         .collector(Process::default())
         .collector(Cgroup::default());
     match tokio::runtime::Handle::try_current() {

@@ -6,21 +6,19 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use game_server::{
     backup::backup,
     config::{Cli, Job, Settings},
-    exporter,
+    declarations, exporter, generate,
+    observe::Instruments,
     server::Server,
     simulate::simulate,
 };
 use infra_core::SystemClock;
-use infra_observability::log;
-
-/// How long the end waits for the last lines of the log to be written.
-const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.job {
         Some(Job::Simulate { games, seed }) => run_simulation(games, seed),
         Some(Job::Backup { data, to }) => run_backup(&data, &to),
+        Some(Job::Generate { folder }) => run_generation(&folder),
         None => match Settings::resolve(cli.options) {
             Ok(settings) => serve(settings),
             Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
@@ -48,14 +46,18 @@ fn run_backup(data: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn run_generation(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let written = generate::write(&generate::files(&declarations())?, folder)?;
+    writeln!(std::io::stdout(), "{written} files below {}", folder.display())?;
+    Ok(())
+}
+
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (clock, sink) = (SystemClock::shared(), std::io::stderr());
-        let log = log::start(&settings.log, log::Format::Json, clock, sink, None)?;
-        let exporter = exporter();
-        exporter.install()?;
-        let server = Server::start(settings, exporter).await?;
+        let instruments = Instruments::install(&settings, clock, exporter(), sink)?;
+        let server = Server::start(settings, instruments).await?;
         let (game, admin) = (server.addr(), server.admin_addr());
         let told = format!("game:      http://{game}/\ndashboard: http://{admin}/dashboard\n");
         if let Err(error) = std::io::stdout().write_all(told.as_bytes()) {
@@ -63,7 +65,6 @@ fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         }
         asked_to_stop().await?;
         server.stop().await;
-        log.writer.flush(LAST_LINES);
         Ok(())
     })
 }

@@ -24,6 +24,12 @@ pub struct Cli {
 /// A job that needs no server.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Job {
+    /// Writes the reference of metrics, dashboards for Grafana, rules for Prometheus and their tests.
+    Generate {
+        /// The folder to write below.
+        #[arg(default_value = "docs")]
+        folder: PathBuf,
+    },
     /// Plays whole games between bots, without I/O, and prints outcomes and a digest.
     Simulate {
         /// How many games.
@@ -99,6 +105,12 @@ pub struct Options {
     /// What is logged, as in `info` or `info,game_server=debug` [default: info].
     #[arg(long, env = "GAME_SERVER_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// The collector that spans are sent to as OTLP over HTTP, `HOST:PORT` [default: none].
+    #[arg(long, env = "GAME_SERVER_OTLP", value_name = "HOST:PORT")]
+    pub otlp: Option<String>,
+    /// The share of the traces that are recorded, between 0 and 1 [default: 1].
+    #[arg(long, env = "GAME_SERVER_TRACE_SHARE", value_name = "SHARE")]
+    pub trace_share: Option<String>,
     /// An origin whose pages may connect, such as `https://play.example.org`; may be repeated.
     /// Without it only pages of the server's own host and port may, and only on loopback.
     #[arg(long, env = "GAME_SERVER_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
@@ -147,6 +159,8 @@ impl Options {
             archive: self.archive.or(weaker.archive),
             bus: self.bus.or(weaker.bus),
             log: self.log.or(weaker.log),
+            otlp: self.otlp.or(weaker.otlp),
+            trace_share: self.trace_share.or(weaker.trace_share),
             allow_origin: self.allow_origin.or(weaker.allow_origin),
             bot_delay: self.bot_delay.or(weaker.bot_delay),
             round_pause: self.round_pause.or(weaker.round_pause),

@@ -30,7 +30,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Everything that serving needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where players connect.
     pub addr: SocketAddr,
@@ -50,6 +50,10 @@ pub struct Settings {
     pub archive: Backend,
     /// What is logged.
     pub log: String,
+    /// The collector of spans.
+    pub otlp: Option<String>,
+    /// The share of the traces that are recorded, between 0 and 1.
+    pub trace_share: f64,
     /// Origins that may connect; empty for the server's own on loopback.
     pub allow_origin: Vec<String>,
     /// The times of a room whose host names none.
@@ -105,6 +109,8 @@ impl Settings {
             documents,
             archive,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
+            trace_share: trace_share(options.trace_share.as_deref())?,
+            otlp: options.otlp,
             allow_origin: options.allow_origin.unwrap_or_default(),
             room,
             connections_per_address: at_least_one(
@@ -154,6 +160,13 @@ fn read_file(path: &std::path::Path) -> Result<Options, ConfigError> {
 
 fn at_least_one(option: &str, value: u32) -> Result<u32, ConfigError> {
     if value == 0 { Err(ConfigError::new(option, "it takes 1 or more")) } else { Ok(value) }
+}
+
+fn trace_share(text: Option<&str>) -> Result<f64, ConfigError> {
+    let Some(text) = text else { return Ok(1.0) };
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let refuse = || ConfigError::new("trace-share", format!("`{text}` is not between 0 and 1"));
+    share.ok_or_else(refuse)
 }
 
 fn room_settings(options: &Options) -> Result<domain::Settings, ConfigError> {
@@ -233,6 +246,10 @@ mod tests {
             refused(|o| o.bus = Some("nats://x".to_owned())),
             "option --bus: `nats` is not built in for it; it takes `memory:`"
         );
+        let half = resolved(|o| o.trace_share = Some("0.5".to_owned())).unwrap();
+        assert!((half.trace_share - 0.5).abs() < 1e-9);
+        let much = refused(|o| o.trace_share = Some("2".to_owned()));
+        assert_eq!(much, "option --trace-share: `2` is not between 0 and 1");
         assert!(refused(|o| o.rooms = Some(0)).starts_with("option --rooms: it takes 1"));
         assert!(refused(|o| o.timeouts = Some("1,0,2".to_owned())).contains("--timeouts: `1,0,2`"));
         assert!(refused(|o| o.timeouts = Some("x".to_owned())).contains("three numbers"));

@@ -10,7 +10,7 @@ use super::{
     game::Game,
     player::{ActionNumber, PlayerId},
     refusal::Refusal,
-    room_view::{ChatView, ResultView, Status},
+    room_view::{ChatView, Phase, ResultView, Status},
     seat::{BySeat, Seat},
     settings::Settings,
     text::Name,
@@ -109,6 +109,11 @@ impl Room {
             Life::Completed => Some(Status::Completed),
             Life::Abandoned => Some(Status::Abandoned),
         }
+    }
+
+    /// Returns the phase of the game, while one is played.
+    pub fn phase(&self) -> Option<Phase> {
+        self.running().map(|game| game.round.phase())
     }
 
     /// Returns the room's settings.

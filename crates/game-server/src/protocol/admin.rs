@@ -6,7 +6,11 @@
 //! | `GET /api/rooms` | [`Rooms`]: the most recently active first, at most [`LISTED`] |
 //! | `GET /api/rooms/{code}` | [`Room`]; 404 with a [`Problem`] if there is none |
 //! | `GET /api/leaderboard?by=wins` | [`Leaderboard`]: by `wins`, `score` or `win_rate`, at most [`LEADERS`] |
-//! | `GET /api/events` | a stream of server-sent events, see [`Live`] |
+//! | `GET /api/events` | a stream of server-sent events, see [`Live`]; `?room=`, `?kind=a,b` and `?after=N` choose |
+//! | `GET /api/observed` | health with ages, games, all rooms on their machine, alerts, flight records |
+//! | `GET /api/diagram?as=mermaid` | that machine as text, also `as=dot` |
+//! | `GET /api/flights/{code}` | the last things that happened in a room |
+//! | `GET` and `POST /api/log` | what is logged, and a change of it |
 //!
 //! All answers are JSON, never cached. Where a token is required, each request carries it as
 //! `Authorization: Bearer TOKEN`; without it the answer is 401 with a [`Problem`]. The pages of the
@@ -298,6 +302,20 @@ impl Stage {
         Self::Completed,
         Self::Abandoned,
     ];
+
+    /// Returns the state's name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Ready => "ready",
+            Self::Preparation => "preparation",
+            Self::Declaration => "declaration",
+            Self::Turn => "turn",
+            Self::Scoring => "scoring",
+            Self::Completed => "completed",
+            Self::Abandoned => "abandoned",
+        }
+    }
 }
 
 /// A way from one state to another.
@@ -314,8 +332,10 @@ pub struct Transition {
 
 /// One message of the live stream: `event:` is the variant's name, `data:` its JSON.
 ///
-/// The stream begins with what happens after the request. A reader that is too slow misses events
-/// and is told how many. A comment line keeps a quiet stream alive.
+/// The stream begins with what happens after the request, or after the event that `after` or the
+/// header `Last-Event-ID` numbers, as far back as the history goes. A reader that is too slow misses
+/// events and is told how many. `event: notice` is what belongs to no room, such as an alert that is
+/// raised or over. A comment line keeps a quiet stream alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Live {

@@ -31,6 +31,18 @@ const TRANSITIONS: [(Stage, Stage, &[&str]); 15] = [
     (Scoring, Abandoned, &["room_abandoned"]),
 ];
 
+/// The ways by the names of their states.
+pub(crate) const WAYS: [(&str, &str); TRANSITIONS.len()] = {
+    let mut ways = [("", ""); TRANSITIONS.len()];
+    let mut place = 0;
+    while place < ways.len() {
+        let (from, to, _) = TRANSITIONS[place];
+        ways[place] = (from.name(), to.name());
+        place += 1;
+    }
+    ways
+};
+
 /// Returns the state machine of a room, with the state that it is in.
 pub fn diagram(room: &RoomView) -> Diagram {
     let transition = |(from, to, events): (Stage, Stage, &[&str])| {

@@ -29,6 +29,7 @@ pub use close::{Advice, Close};
 pub use code::{Code, ErrorCode, Setback};
 pub use cost::cost;
 pub use decode::decode;
+pub(crate) use diagram::WAYS;
 pub use diagram::diagram;
 pub use emoji::Emoji;
 pub use limits::{

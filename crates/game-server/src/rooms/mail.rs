@@ -1,6 +1,6 @@
 //! What is said to a room's task, and the way to it.
 
-use infra_core::Result;
+use infra_core::{Result, context::Context};
 use infra_ws::{Connection, ConnectionId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -103,10 +103,13 @@ pub struct Look {
     pub recent: Vec<LiveEvent>,
 }
 
+/// A letter, with the context of who sent it: its correlation and its trace.
+pub(super) type Letter = (Context, Mail);
+
 /// The way to a room's task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RoomHandle {
-    pub(super) mailbox: mpsc::Sender<Mail>,
+    pub(super) mailbox: mpsc::Sender<Letter>,
     pub(super) summary: watch::Receiver<Option<Summary>>,
 }
 
@@ -121,7 +124,7 @@ impl RoomHandle {
     ///
     /// Dropping the future leaves the letter unsent.
     pub async fn send(&self, mail: Mail) -> Result<(), Mail> {
-        self.mailbox.send(mail).await.map_err(|refused| refused.0)
+        self.mailbox.send((Context::current(), mail)).await.map_err(|refused| refused.0.1)
     }
 
     /// Returns the room in a line; `None` before it was created.

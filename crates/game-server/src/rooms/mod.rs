@@ -18,5 +18,5 @@ pub use registry::{Options, Registry};
 pub use summary::Summary;
 
 pub(crate) use audience::{close_of, frame_of};
-pub(crate) use record::{STREAM_PREFIX, decode_event, live_event, room_of};
+pub(crate) use record::{STREAM_PREFIX, decode_event, room_of};
 pub(crate) use task::entropy;

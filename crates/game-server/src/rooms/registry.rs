@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
     event::EventStore,
     lifecycle::Shutdown,
     pubsub::{Pattern, PubSub, Subject, Subscription},
@@ -19,7 +19,7 @@ use super::{
     summary::Summary,
     task::{MAILBOX, RoomTask, Tools},
 };
-use crate::protocol::RoomCode;
+use crate::{observe::RoomTelemetry, protocol::RoomCode};
 
 /// How the rooms are kept.
 #[derive(Debug, Clone, Copy)]
@@ -60,17 +60,18 @@ pub struct Registry {
 
 impl Registry {
     /// Creates a registry over an event store; the rooms' tasks belong to `shutdown`, and `bus` is
-    /// told which room has changed.
+    /// told which room has changed. Times come from the clock of `telemetry`.
     pub fn new(
         options: Options,
         events: Arc<dyn EventStore>,
         bus: Arc<dyn PubSub>,
-        clock: Arc<dyn Clock>,
+        telemetry: RoomTelemetry,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let tools = Tools {
             events,
-            clock,
+            clock: Arc::clone(telemetry.clock()),
+            telemetry,
             random: Arc::new(Random::from_system()),
             resume_events: u64::from(options.resume_events),
             linger: options.linger,
@@ -157,7 +158,7 @@ impl Registry {
     async fn load(self: &Arc<Self>, code: RoomCode) -> Result<RoomHandle> {
         let (sender, summary) = watch::channel(None);
         let mut task = RoomTask::new(self.tools.clone(), code, sender)?;
-        task.catch_up().await?;
+        task.load().await?;
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let (registry, mut changes) = (Arc::downgrade(self), summary.clone());
         self.shutdown.spawn(task.run(letters));

@@ -10,22 +10,26 @@ use infra_core::{
     random::Random,
     version::{Expected, Version},
 };
+use infra_observability::trace::{traced, traced_result};
 use infra_ws::{Class, Connection};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     alarm::{Alarm, Timer},
     audience::{Audience, frame_of},
-    mail::{Enter, Entry, Mail, Purpose},
+    mail::{Enter, Entry, Letter, Mail, Purpose},
     record::{decode_event, encode_event, stream_of},
     summary::Summary,
 };
 use crate::{
     domain::{
-        AbandonReason, Act, ActionNumber, Actor, Answer, Command, Entropy, Event, PlayerId,
-        Refusal, Room, Status,
+        AbandonReason, Act, ActionNumber, Actor, Answer, Awaited, Command, Entropy, Event,
+        PlayerId, Refusal, Room, Status,
     },
-    protocol::{Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback},
+    observe::{Diary, RoomTelemetry, stage_of},
+    protocol::{
+        Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback, admin::Stage,
+    },
     telemetry::{ACTIONS, APPEND, BROADCAST, Outcome},
 };
 
@@ -43,6 +47,7 @@ const STORAGE_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Tools {
     pub(super) events: Arc<dyn EventStore>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) telemetry: RoomTelemetry,
     pub(super) random: Arc<Random>,
     /// The most missed events that are sent again.
     pub(super) resume_events: u64,
@@ -63,6 +68,7 @@ pub(super) struct RoomTask {
     epoch: Option<EventId>,
     pub(super) audience: Audience,
     summary: watch::Sender<Option<Summary>>,
+    diary: Diary,
     /// The fate of a write is not known: look at the stream before the next command.
     is_unsure: bool,
 }
@@ -75,6 +81,7 @@ impl RoomTask {
         summary: watch::Sender<Option<Summary>>,
     ) -> Result<Self> {
         Ok(Self {
+            diary: Diary::new(tools.telemetry.clone(), code),
             tools,
             stream: stream_of(code)?,
             code,
@@ -87,8 +94,19 @@ impl RoomTask {
         })
     }
 
+    /// Reads the room from its stream; what happened there is no news.
+    pub(super) async fn load(&mut self) -> Result<()> {
+        self.read_on(false).await?;
+        self.diary.open(&self.room);
+        Ok(())
+    }
+
     /// Reads what the stream has beyond what is known, and tells the audience.
-    pub(super) async fn catch_up(&mut self) -> Result<()> {
+    async fn catch_up(&mut self) -> Result<()> {
+        self.read_on(true).await
+    }
+
+    async fn read_on(&mut self, is_news: bool) -> Result<()> {
         loop {
             let from = self.version.next();
             let read = self.tools.events.read_stream(&self.stream, from, Direction::Forward, PAGE);
@@ -96,7 +114,11 @@ impl RoomTask {
             let is_end = recorded.len() < PAGE;
             for event in &recorded {
                 self.epoch.get_or_insert(event.event.id);
-                self.take(&decode_event(event)?);
+                let event = decode_event(event)?;
+                self.take(&event);
+                if is_news {
+                    self.diary.wrote(&self.room, &event, Duration::ZERO);
+                }
             }
             if is_end {
                 break;
@@ -108,13 +130,14 @@ impl RoomTask {
     }
 
     /// Serves the mailbox and the room's clock until the room is not needed in memory any more.
-    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>) {
+    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Letter>) {
+        let _recorded = self.diary.guard();
         let mut timer = Timer::default();
         loop {
             let wake = timer.set(&self);
             tokio::select! {
                 mail = mailbox.recv() => match mail {
-                    Some(mail) => self.serve(mail).await,
+                    Some((context, mail)) => context.scope(self.serve(mail)).await,
                     None => return,
                 },
                 () = wake => {
@@ -136,8 +159,15 @@ impl RoomTask {
             timer.pause(STORAGE_PAUSE);
             return false;
         };
+        let begun = self.tools.clock.now();
+        let span = tracing::info_span!("room.clock", room = %self.code);
+        let carried_out = traced(span, self.carry_out(due.command(entropy))).await;
+        if matches!(due.awaited, Awaited::Bot(_)) {
+            let took = self.tools.clock.now().since(begun);
+            self.diary.acted(None, matches!(carried_out, Ok(Ok(()))), took);
+        }
         // What was refused has happened since; what could not be stored is tried again.
-        if self.carry_out(due.command(entropy)).await.is_err() {
+        if carried_out.is_err() {
             timer.pause(STORAGE_PAUSE);
         }
         false
@@ -163,7 +193,9 @@ impl RoomTask {
                 let _heard = reply.send(entry).is_ok();
             }
             Mail::Act { connection, player, action, request, act, done } => {
-                let has_left = self.act(&connection, player, action, (request, act)).await;
+                let span = tracing::info_span!("room.action", room = %self.code, action = request);
+                let acting = self.act(&connection, player, action, (request, act));
+                let has_left = traced(span, acting).await;
                 let _heard = done.send(has_left).is_ok();
             }
             Mail::Emoji { player, emoji } => {
@@ -231,6 +263,7 @@ impl RoomTask {
     ) -> bool {
         let refuse = |code: Code| Refused::new(request, code).action(action);
         let is_leaving = act == Act::Leave;
+        let begun = self.tools.clock.now();
         let answer = match self.carry_out(Command::numbered(player, action, act)).await {
             Ok(Ok(())) => match self.room.answer(player, action) {
                 Some(Answer::Accepted { offset }) => ServerMessage::Ack(Ack { action, offset }),
@@ -245,7 +278,9 @@ impl RoomTask {
             ),
         };
         ACTIONS.add_for(Outcome::of(&answer), 1);
-        let has_left = is_leaving && matches!(answer, ServerMessage::Ack(_));
+        let is_done = matches!(answer, ServerMessage::Ack(_));
+        self.diary.acted(Some(player), is_done, self.tools.clock.now().since(begun));
+        let has_left = is_leaving && is_done;
         connection.send(frame_of(&answer), Class::Durable);
         if has_left {
             let left = ServerMessage::Left { room: self.code, reason: LeftReason::Asked };
@@ -278,21 +313,35 @@ impl RoomTask {
         let first = stored.first().map(|event| event.id);
         let begun = clock.now();
         let append = Append::to(self.stream.clone(), expected(self.version), stored);
-        if let Err(error) = self.tools.events.append(append).await {
+        let span = tracing::info_span!("store.append", events = events.len());
+        let appended = traced_result(span, self.tools.events.append(append)).await;
+        let took = self.tools.clock.now().since(begun);
+        if let Err(error) = appended {
             tracing::warn!(room = %self.code, error = &error as &dyn std::error::Error, "not stored");
             self.is_unsure = true;
+            self.diary.failed(stage_after(&self.room, &events), took, self.version.get());
             return Err(error);
         }
-        let stored = self.tools.clock.now();
-        APPEND.record(stored.since(begun).as_secs_f64());
+        APPEND.record(took.as_secs_f64());
         self.epoch = self.epoch.or(first);
-        for event in &events {
-            self.take(event);
-        }
-        BROADCAST.record(self.tools.clock.now().since(stored).as_secs_f64());
+        self.broadcast(&events, took);
         self.summarize();
         self.dismiss();
         Ok(Ok(()))
+    }
+
+    /// Folds stored events in, tells the audience, then whoever watches the server.
+    fn broadcast(&mut self, events: &[Event], took: Duration) {
+        let span = tracing::info_span!("room.broadcast", events = events.len());
+        let _within = span.enter();
+        let mut telling = Duration::ZERO;
+        for event in events {
+            let begun = self.tools.clock.now();
+            self.take(event);
+            telling += self.tools.clock.now().since(begun);
+            self.diary.wrote(&self.room, event, took);
+        }
+        BROADCAST.record(telling.as_secs_f64());
     }
 
     /// Folds a stored event in and tells the audience.
@@ -332,6 +381,13 @@ impl RoomTask {
         let epoch = self.epoch.and_then(|epoch| Epoch::new(epoch.to_string()));
         epoch.ok_or_else(|| Error::new(ErrorKind::NotFound, "name epoch"))
     }
+}
+
+/// Returns the state that a room would be in after events that could not be stored.
+fn stage_after(room: &Room, events: &[Event]) -> Option<Stage> {
+    let mut room = room.clone();
+    events.iter().for_each(|event| room.evolve(event));
+    stage_of(&room)
 }
 
 const fn expected(version: Version) -> Expected {

@@ -1,48 +1,46 @@
 //! The admin listener: the dashboard, metrics, health in detail.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    Router,
-    extract::{Path, Query, Request, State},
+    Json, Router,
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
-    response::{
-        IntoResponse, Redirect, Response,
-        sse::{self, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use futures_util::{Stream, StreamExt};
-use infra_core::{
-    event::{EventStore, Filter, SubscriptionItem},
-    lifecycle::Stop,
-};
-use infra_observability::exporter::Format;
+use infra_core::lifecycle::Stop;
+use infra_observability::{diagram::Picture, exporter::Format};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{
     http::{json, with_assets},
+    live,
     overview::Observatory,
     standings::Standings,
 };
 use crate::{
     assets,
+    observe::{Change, Shown},
     protocol::{
         RoomCode,
-        admin::{Asked, LISTED, Live, Problem, Room, Rooms},
+        admin::{Asked, LISTED, Problem, Room, Rooms},
         diagram,
     },
-    rooms::{Look, Mail, Registry, STREAM_PREFIX, live_event, room_of},
+    rooms::{Look, Mail, Registry},
 };
+
+/// The longest body of a request in bytes.
+const MAX_BODY: usize = 4 * 1_024;
 
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
     pub(super) observatory: Arc<Observatory>,
     pub(super) registry: Arc<Registry>,
     pub(super) standings: Standings,
-    pub(super) events: Arc<dyn EventStore>,
     pub(super) token: Option<Arc<str>>,
     pub(super) stop: Stop,
 }
@@ -56,7 +54,12 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/api/rooms", get(rooms))
         .route("/api/rooms/{code}", get(room))
         .route("/api/leaderboard", get(leaderboard))
-        .route("/api/events", get(events))
+        .route("/api/events", get(live::events))
+        .route("/api/observed", get(observed))
+        .route("/api/diagram", get(drawn))
+        .route("/api/flights/{code}", get(flight))
+        .route("/api/log", get(log_levels).post(change_levels))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(guard)
         .with_state(admin);
     let pages = Router::new().route("/", get(async || Redirect::to("/dashboard")));
@@ -65,6 +68,10 @@ pub(super) fn router(admin: Admin) -> Router {
 
 fn problem(status: StatusCode, code: &str, message: &str) -> Response {
     json(status, &Problem { code: code.to_owned(), message: message.to_owned() })
+}
+
+fn bad_room_code() -> Response {
+    problem(StatusCode::BAD_REQUEST, "bad_room_code", "a room code is six characters")
 }
 
 /// Lets through who carries the token, if one is asked for.
@@ -110,9 +117,7 @@ async fn rooms(State(admin): State<Admin>) -> Response {
 }
 
 async fn room(State(admin): State<Admin>, Path(code): Path<String>) -> Response {
-    let Some(room) = RoomCode::new(&code) else {
-        return problem(StatusCode::BAD_REQUEST, "bad_room_code", "a room code is six characters");
-    };
+    let Some(room) = RoomCode::new(&code) else { return bad_room_code() };
     let (reply, answer) = oneshot::channel();
     let missing = || problem(StatusCode::NOT_FOUND, "no_such_room", "there is no such room");
     match admin.registry.send(room, Mail::Look(reply)).await {
@@ -135,33 +140,59 @@ async fn leaderboard(State(admin): State<Admin>, Query(asked): Query<Asked>) -> 
     }
 }
 
-/// Streams what happens from now on, as a spectator sees it, from the committed log.
-async fn events(State(admin): State<Admin>) -> Response {
-    let filter = Filter { stream_prefix: Some(STREAM_PREFIX.to_owned()), ..Filter::default() };
-    let subscription = match admin.events.stable_head().await {
-        Ok(head) => admin.events.subscribe(head, filter).await,
-        Err(error) => Err(error),
-    };
-    let Ok(subscription) = subscription else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let stop = admin.stop.clone();
-    let live = subscription
-        .filter_map(|item| std::future::ready(item.ok().and_then(|item| event(&item))))
-        .take_until(async move { stop.requested().await });
-    sse_response(live)
+async fn observed(State(admin): State<Admin>) -> Response {
+    json(StatusCode::OK, &admin.observatory.observed())
 }
 
-fn event(item: &SubscriptionItem) -> Option<Result<sse::Event, Infallible>> {
-    let SubscriptionItem::Event(recorded) = item else { return None };
-    let live = Live::Room(live_event(room_of(&recorded.stream)?, recorded).ok()?);
-    let data = serde_json::to_string(&live).ok()?;
-    Some(Ok(sse::Event::default().event(live.name()).data(data)))
+/// The picture of all rooms, for other programs to draw.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drawn {
+    #[serde(rename = "as", default)]
+    format: DrawnAs,
 }
 
-fn sse_response(
-    live: impl Stream<Item = Result<sse::Event, Infallible>> + Send + 'static,
-) -> Response {
-    let alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Sse::new(live).keep_alive(alive).into_response()
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DrawnAs {
+    #[default]
+    Mermaid,
+    Dot,
+}
+
+async fn drawn(State(admin): State<Admin>, Query(asked): Query<Drawn>) -> Response {
+    let picture = match asked.format {
+        DrawnAs::Mermaid => Picture::Mermaid,
+        DrawnAs::Dot => Picture::Dot,
+    };
+    picture.draw(&admin.observatory.telemetry.diagram().view()).into_response()
+}
+
+async fn flight(State(admin): State<Admin>, Path(code): Path<String>) -> Response {
+    match RoomCode::new(&code) {
+        Some(room) => {
+            json(StatusCode::OK, &admin.observatory.telemetry.flights().tape(&room.to_string()))
+        }
+        None => bad_room_code(),
+    }
+}
+
+fn no_log() -> Response {
+    problem(StatusCode::NOT_FOUND, "no_log", "this process has no log of its own")
+}
+
+async fn log_levels(State(admin): State<Admin>) -> Response {
+    match &admin.observatory.levels {
+        Some(levels) => json(StatusCode::OK, &Shown::of(levels, &*admin.observatory.clock)),
+        None => no_log(),
+    }
+}
+
+/// Changes what is logged. JSON alone is taken, so no page of another origin can ask for it.
+async fn change_levels(State(admin): State<Admin>, Json(change): Json<Change>) -> Response {
+    let Some(levels) = &admin.observatory.levels else { return no_log() };
+    match change.apply(levels) {
+        Ok(()) => json(StatusCode::OK, &Shown::of(levels, &*admin.observatory.clock)),
+        Err(error) => problem(StatusCode::BAD_REQUEST, "bad_level", &error.to_string()),
+    }
 }

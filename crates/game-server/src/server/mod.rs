@@ -4,6 +4,8 @@ mod admin;
 mod archivist;
 mod backends;
 mod http;
+mod live;
+mod observed;
 mod overview;
 mod projection;
 mod public;

@@ -8,14 +8,17 @@ use std::{
 
 use infra_core::{Clock, clock::Instant, lifecycle::Stop};
 use infra_observability::{
+    alert::Alerts,
     exporter::{Exporter, Sample, Value},
     health::Monitor,
+    log::Levels,
 };
 use infra_ws::Hub;
 use parking_lot::Mutex;
 
 use crate::{
     domain::Status,
+    observe::RoomTelemetry,
     protocol::admin::{
         Bucket, ConnectionCounts, Histogram, Overview, PlayerCounts, Quantiles, RATE_SECONDS, Rate,
         RoomCounts,
@@ -31,18 +34,22 @@ const RATES: [(&str, &str, Option<&str>); 4] = [
     ("messages sent", "infra_ws_sent_total", None),
 ];
 
-/// What is shown as a histogram.
-const HISTOGRAMS: [(&str, &str); 4] = [
-    ("durable append of a room", "infra_game_append_seconds"),
-    ("broadcast to a room", "infra_game_broadcast_seconds"),
-    ("group commit of the event log", "infra_events_commit_seconds"),
-    ("group commit of documents", "infra_persistence_commit_seconds"),
+/// What is shown as a histogram: its words, its metric, and the label value that counts.
+const HISTOGRAMS: [(&str, &str, Option<&str>); 5] = [
+    ("durable append of a room", "infra_game_append_seconds", None),
+    ("broadcast to a room", "infra_game_broadcast_seconds", None),
+    ("action of a person", "infra_game_action_seconds", Some("person")),
+    ("group commit of the event log", "infra_events_commit_seconds", None),
+    ("group commit of documents", "infra_persistence_commit_seconds", None),
 ];
 
 /// Watches the counters and describes the server.
 #[derive(Debug)]
 pub(super) struct Observatory {
     pub(super) exporter: Exporter,
+    pub(super) telemetry: RoomTelemetry,
+    pub(super) alerts: Alerts,
+    pub(super) levels: Option<Levels>,
     pub(super) registry: Arc<Registry>,
     pub(super) hub: Arc<Hub>,
     pub(super) monitor: Arc<Monitor>,
@@ -124,7 +131,7 @@ impl Observatory {
             rates: self.rates(&samples),
             histograms: HISTOGRAMS
                 .into_iter()
-                .filter_map(|(name, metric)| histogram(name, &samples, metric))
+                .filter_map(|(name, metric, of)| histogram(name, &samples, metric, of))
                 .collect(),
         }
     }
@@ -161,9 +168,19 @@ const fn value(sample: &Sample) -> u64 {
     }
 }
 
-fn histogram(name: &str, samples: &[Sample], metric: &str) -> Option<Histogram> {
-    let sample = samples.iter().find(|sample| sample.metric.name == metric)?;
-    let Value::Distribution { bounds, cumulated, .. } = &sample.value else { return None };
+fn histogram(name: &str, samples: &[Sample], metric: &str, of: Option<&str>) -> Option<Histogram> {
+    let is_it = |sample: &&Sample| {
+        sample.metric.name == metric && of.is_none_or(|value| sample.series.has(value))
+    };
+    let mut all: Option<(&[f64], Vec<u64>)> = None;
+    for sample in samples.iter().filter(is_it) {
+        let Value::Distribution { bounds, cumulated, .. } = &sample.value else { continue };
+        match &mut all {
+            None => all = Some((bounds, cumulated.clone())),
+            Some((_, sums)) => sums.iter_mut().zip(cumulated).for_each(|(sum, one)| *sum += one),
+        }
+    }
+    let (bounds, cumulated) = all?;
     let bounds: Vec<Option<f64>> =
         bounds.iter().map(|bound| Some(bound * 1_000.0)).chain([None]).collect();
     let mut before = 0;
@@ -172,7 +189,7 @@ fn histogram(name: &str, samples: &[Sample], metric: &str) -> Option<Histogram> 
         .zip(cumulated)
         .map(|(at_most_ms, upto)| {
             let count = upto - before;
-            before = *upto;
+            before = upto;
             Bucket { at_most_ms, count }
         })
         .collect();

@@ -34,6 +34,7 @@ pub(super) fn router(public: Public) -> Router {
         .route("/ws", axum::routing::any(socket))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
+        .route("/health/startup", get(startup))
         .with_state(public);
     with_assets(dynamic, assets::GAME)
 }
@@ -54,8 +55,21 @@ async fn socket(State(public): State<Public>, mut request: Request) -> Response 
     }
 }
 
-async fn live() -> Response {
-    json(StatusCode::OK, &Answer { status: "live" })
+/// Says whether the server can go on; if not it must be started anew.
+async fn live(State(public): State<Public>) -> Response {
+    match public.monitor.failure() {
+        None => json(StatusCode::OK, &Answer { status: "live" }),
+        Some(_) => json(StatusCode::SERVICE_UNAVAILABLE, &Answer { status: "failed" }),
+    }
+}
+
+/// Says whether the server was ready once.
+async fn startup(State(public): State<Public>) -> Response {
+    if public.monitor.has_started() {
+        json(StatusCode::OK, &Answer { status: "started" })
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, &Answer { status: "starting" })
+    }
 }
 
 /// Says whether the server takes players; why it does not is for the admin listener.

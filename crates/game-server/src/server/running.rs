@@ -6,6 +6,7 @@ use infra_core::{Clock, SystemClock, lifecycle::Shutdown, metric::Declaration};
 use infra_observability::{
     exporter::Exporter,
     health::{Monitor, Options as HealthOptions},
+    telemetry::Options as TelemetryOptions,
 };
 use infra_ratelimit::{Limiter, Quota};
 use infra_ws::{CloseCodes, Hub, OriginPolicy, token::KeyRing};
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     config::Settings,
     credentials::Credentials,
+    observe::{Instruments, ROOM, RoomTelemetry, alarms, checks},
     protocol::{Close, PROTOCOL},
     rooms::{self, Registry, close_of},
     session::Game,
@@ -33,6 +35,9 @@ use crate::{
 
 /// How often the hub pings, as clients are told.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often the alerts within the process are looked at.
+const ALERTS_EVERY: Duration = Duration::from_secs(5);
 
 /// The most connections of operators.
 const OPERATORS: usize = 64;
@@ -75,7 +80,8 @@ pub struct Server {
     hub: Arc<Hub>,
     game: Arc<Game>,
     monitor: Arc<Monitor>,
-    exporter: Exporter,
+    instruments: Instruments,
+    telemetry: RoomTelemetry,
     /// The sockets and listeners; they end before the rooms do.
     edge: Shutdown,
     core: Shutdown,
@@ -91,6 +97,8 @@ pub(crate) fn declarations() -> Vec<Declaration> {
         infra_persistence::METRICS,
         infra_ratelimit::METRICS,
         infra_ws::METRICS,
+        &infra_observability::declarations(),
+        &RoomTelemetry::declarations(),
     ]
     .concat()
 }
@@ -105,12 +113,15 @@ impl Server {
     /// # Cancel safety
     ///
     /// Dropping the future gives the start up.
-    pub async fn start(settings: Settings, exporter: Exporter) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: Settings,
+        instruments: impl Into<Instruments>,
+    ) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let backends = Backends::open(&settings, &clock)
             .await
             .map_err(|error| StartError::new("open the stores", error))?;
-        Self::start_on(settings, exporter, backends, clock).await
+        Self::start_on(settings, instruments, backends, clock).await
     }
 
     /// Starts to serve over stores that are open.
@@ -124,10 +135,11 @@ impl Server {
     /// As for [`Server::start`].
     pub async fn start_on(
         settings: Settings,
-        exporter: Exporter,
+        instruments: impl Into<Instruments>,
         backends: Backends,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        let instruments = instruments.into();
         let (edge, core) = (Shutdown::new(), Shutdown::new());
         let listener = bind(settings.addr).await?;
         let admin_listener = bind(settings.admin_addr).await?;
@@ -146,7 +158,14 @@ impl Server {
         };
         let events = Arc::clone(&backends.events);
         let bus = Arc::clone(&backends.bus);
-        let registry = Registry::new(options, events, bus, Arc::clone(&clock), core.clone());
+        let telemetry = RoomTelemetry::new(
+            "game-server",
+            ROOM,
+            TelemetryOptions::default(),
+            Arc::clone(&clock),
+        );
+        telemetry.start();
+        let registry = Registry::new(options, events, bus, telemetry.clone(), core.clone());
         go_on(&registry, &backends, &core).await.map_err(failed)?;
         let limiter = limiter(&settings, &clock)?;
         let game = Game::new(Arc::clone(&registry), credentials, limiter, Arc::clone(&clock));
@@ -154,10 +173,20 @@ impl Server {
         let (lobby, stop) = (Arc::clone(&game), core.stop());
         core.spawn(async move { lobby.run(stop).await });
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
-        let checks = backends.checks.clone();
-        let monitor = Monitor::start(HealthOptions::default(), Arc::clone(&clock), checks, &core);
+        let checks = checks(backends.checks.clone(), &settings.data, &clock);
+        let options = HealthOptions::default();
+        let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
+        let failed = |error| StartError::new("declare the alerts", error);
+        let alerts = alarms(Arc::clone(&clock), &telemetry).map_err(failed)?;
+        core.spawn(alerts.clone().run(instruments.exporter.clone(), ALERTS_EVERY, core.stop()));
+        if let Some(levels) = instruments.levels() {
+            core.spawn(levels.run(core.stop()));
+        }
         let observatory = Arc::new(Observatory {
-            exporter: exporter.clone(),
+            exporter: instruments.exporter.clone(),
+            telemetry: telemetry.clone(),
+            alerts,
+            levels: instruments.levels(),
             registry: Arc::clone(&registry),
             hub: Arc::clone(&hub),
             monitor: Arc::clone(&monitor),
@@ -173,7 +202,6 @@ impl Server {
             observatory,
             registry,
             standings,
-            events: Arc::clone(&backends.events),
             token: settings.admin_token.as_deref().map(Arc::from),
             stop: edge.stop(),
         };
@@ -186,7 +214,19 @@ impl Server {
         let connections = settings.connections as usize * 2;
         http::serve(listener, public::router(public), connections, &edge);
         http::serve(admin_listener, admin::router(admin), OPERATORS, &edge);
-        Ok(Self { addr, admin_addr, settings, backends, hub, game, monitor, exporter, edge, core })
+        Ok(Self {
+            addr,
+            admin_addr,
+            settings,
+            backends,
+            hub,
+            game,
+            monitor,
+            instruments,
+            telemetry,
+            edge,
+            core,
+        })
     }
 
     /// Returns where players connect.
@@ -201,7 +241,12 @@ impl Server {
 
     /// Returns what is counted.
     pub const fn exporter(&self) -> &Exporter {
-        &self.exporter
+        &self.instruments.exporter
+    }
+
+    /// Returns what is known of all rooms together.
+    pub const fn telemetry(&self) -> &RoomTelemetry {
+        &self.telemetry
     }
 
     /// Ends the server: readiness off, clients told to come back, rooms and stores flushed.
@@ -224,6 +269,9 @@ impl Server {
         let core = self.core.close(grace / 4).await;
         tracing::info!(edge = ?edge, core = ?core, "tasks ended");
         self.backends.close().await;
+        self.telemetry.stream().close();
+        self.telemetry.stop().await;
+        self.instruments.close().await;
     }
 }
 

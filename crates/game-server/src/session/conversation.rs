@@ -4,11 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, context::Context, id::CorrelationId, lifecycle::Stop, limit::RateLimiter, random::Random,
+    Clock, context::Context, id::CorrelationId, lifecycle::Stop, limit::RateLimiter,
+    random::Random, trace::TraceContext,
 };
+use infra_observability::trace;
 use infra_ws::{App, Class, Close as WsClose, Connection, ConnectionId, Inbound};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::{
@@ -59,6 +62,8 @@ pub(super) enum Place {
 pub struct Session {
     pub(super) connection: Connection,
     correlation: CorrelationId,
+    /// The trace of the handshake, which the spans of messages are linked to.
+    handshake: Option<TraceContext>,
     pub(super) player: Option<PlayerId>,
     pub(super) place: Place,
     malformed: Malformed,
@@ -319,6 +324,20 @@ impl Game {
 }
 
 impl Session {
+    /// Begins the span of a message, with the room in which it is said.
+    fn span(&self) -> Span {
+        let span = match self.place {
+            Place::Seated(room) | Place::Watching(room) => {
+                tracing::info_span!("socket.message", otel.kind = "server", %room)
+            }
+            Place::Lobby => tracing::info_span!("socket.message", otel.kind = "server"),
+        };
+        if let Some(handshake) = self.handshake {
+            trace::link(&span, handshake);
+        }
+        span
+    }
+
     pub(super) fn say(&self, message: &ServerMessage) {
         self.connection.send(frame_of(message), Class::Durable);
     }
@@ -347,9 +366,13 @@ impl App for Game {
 
     async fn open(&self, connection: Connection) -> Result<Session, WsClose> {
         let correlation = CorrelationId::generate(self.clock.wall(), &self.random);
+        // A socket lives for long: its span ends now, and each message has a trace of its own.
+        let span = tracing::info_span!("socket.open", otel.kind = "server");
+        let handshake = trace::context_of(&span);
         Ok(Session {
             connection,
             correlation,
+            handshake,
             player: None,
             place: Place::Lobby,
             malformed: Malformed::default(),
@@ -359,7 +382,9 @@ impl App for Game {
     async fn message(&self, session: &mut Session, message: Inbound) -> Result<(), WsClose> {
         let Inbound::Text(text) = message else { return Err(close_of(Close::Binary)) };
         let context = Context::default().correlation(session.correlation);
-        context.scope(self.understand(session, text.as_str())).await
+        let span = session.span();
+        let understanding = trace::traced(span, self.understand(session, text.as_str()));
+        context.scope(understanding).await
     }
 
     async fn closed(&self, session: Session) {

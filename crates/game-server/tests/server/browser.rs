@@ -224,6 +224,17 @@ async fn a_whole_game_is_played_by_clicks_and_no_text_becomes_html() {
     let admin = Browser::open(1_280, 1_100).await;
     admin.page.goto(&format!("http://{}/dashboard", host.server.admin_addr())).await.unwrap();
     admin.find("svg").await.unwrap();
+    // The inside is drawn: where all rooms are, and every check with its age.
+    admin.find("#machine svg [data-state='completed'][data-active='1']").await.unwrap();
+    admin.find("#checks [data-check='events'][data-status='up']").await.unwrap();
+    let script = "return [document.querySelectorAll('#rates svg .column').length, \
+                  document.querySelectorAll('#latencies svg .column').length, \
+                  document.getElementById('games').textContent, \
+                  document.querySelector('#checks tbody tr').textContent]";
+    let drawn = admin.page.execute(script, Vec::new()).await.unwrap();
+    assert!(drawn[0].as_u64().unwrap() > 0 && drawn[1].as_u64().unwrap() > 0, "{drawn}");
+    assert!(drawn[2].as_str().unwrap().contains("Played to the end1"), "{drawn}");
+    assert!(drawn[3].as_str().unwrap().contains(" ago"), "{drawn}");
     let shown = admin.page.source().await.unwrap();
     assert!(!shown.contains("<img src=\"x\""), "a name was made into HTML");
     admin.picture("dashboard.png").await;

@@ -15,11 +15,14 @@ mod backup;
 mod bad_input;
 mod browser;
 mod disk;
+mod generated;
 mod handshake;
+mod observed;
 mod play;
 #[path = "../../examples/drive/player.rs"]
 mod player;
 mod postgres;
+mod prometheus;
 mod raw;
 mod resume;
 mod salvage;

@@ -3,6 +3,7 @@
 import { Unauthorized, ask, setToken } from "./admin.js";
 import { histogram, rate, short } from "./charts.js";
 import { follow, line, push } from "./live.js";
+import { showObserved } from "./observed.js";
 import { drawRoom } from "./room.js";
 import { byId, draw, el } from "/dom.js";
 
@@ -14,9 +15,11 @@ let timer = null;
 async function refresh() {
   clearTimeout(timer);
   try {
-    const paths = ["/api/overview", "/api/rooms", "/api/leaderboard"];
-    const [overview, rooms, leaderboard] = await Promise.all(paths.map((path) => ask(path)));
+    const paths = ["/api/overview", "/api/rooms", "/api/leaderboard", "/api/observed"];
+    const answers = await Promise.all(paths.map((path) => ask(path)));
+    const [overview, rooms, leaderboard, observed] = answers;
     showOverview(overview);
+    showObserved(observed);
     showRooms(rooms);
     showBest(leaderboard);
     if (chosen !== null) await showRoom(chosen);
@@ -171,6 +174,10 @@ function hear() {
     onEvent(event) {
       const isWanted = !byId("only").checked || event.room === chosen;
       if (!isPaused && isWanted) push(byId("live"), line(event));
+    },
+    onNotice({ kind, data }) {
+      const words = [kind, data?.rule, data?.says].filter(Boolean).join(": ");
+      push(byId("live"), el("li", { class: "gap" }, words));
     },
     onGap({ missed }) {
       push(

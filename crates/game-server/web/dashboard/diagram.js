@@ -27,6 +27,56 @@ export function diagram({ states, transitions, current }) {
   return svg("svg", box, svg("defs", {}, marker), ...ways, ...nodes);
 }
 
+/**
+ * Draws the machine of all rooms: { nodes: [{ id, active, average_seconds }], edges: [{ from, to,
+ * succeeded, failed, error_rate }] }. The more rooms are in a state the fuller it is; the more of a
+ * way fails, the redder it is.
+ */
+export function machine({ nodes, edges }) {
+  const rooms = nodes.reduce((sum, { active }) => sum + active, 0);
+  const label = `State machine of all ${rooms} rooms in memory`;
+  const box = { viewBox: "0 0 1010 270", role: "img", "aria-label": label };
+  const ways = edges.filter(({ from, to }) => PLACES[from] && PLACES[to]).map(counted);
+  const states = nodes.filter(({ id }) => PLACES[id]).map((one) => filled(one, rooms));
+  return svg("svg", box, ...ways, ...states);
+}
+
+function counted({ from, to, succeeded, failed, error_rate: rate, average_ms: took }) {
+  const { path, at } = route(from, to);
+  const gone = succeeded + failed > 0;
+  const classes = `way${gone ? "" : " quiet"}${heat(rate)}`;
+  const line = svg("path", { d: path, class: classes });
+  const mean = took === null ? "" : `, ${took.toFixed(1)} ms on average`;
+  const words = `${from} to ${to}: ${succeeded} times, ${failed} failed${mean}`;
+  const group = svg("g", { "data-way": `${from}-${to}` }, svg("title", {}, words), line);
+  if (at && gone) {
+    const text = failed > 0 ? `${succeeded} (${failed} failed)` : String(succeeded);
+    group.append(svg("text", { x: at[0], y: at[1], class: "way-name" }, text));
+  }
+  return group;
+}
+
+/** Returns how hot a way is by the share of it that fails: from 1 and from 5 in a hundred on. */
+function heat(rate) {
+  if (rate === 0) return "";
+  return rate < 0.01 ? " warm" : rate < 0.05 ? " hot" : " burning";
+}
+
+function filled({ id, active, average_seconds: stay }, rooms) {
+  const [x, y] = PLACES[id];
+  const place = { x: x - WIDTH / 2, y: y - HEIGHT / 2, height: HEIGHT, rx: 12 };
+  const share = rooms === 0 ? 0 : active / rooms;
+  const mean = stay === null ? "" : `, ${stay.toFixed(1)} s in it on average`;
+  return svg(
+    "g",
+    { "data-state": id, "data-active": active },
+    svg("title", {}, `${id}: ${active} rooms${mean}`),
+    svg("rect", { ...place, width: WIDTH, class: "node" }),
+    svg("rect", { ...place, width: WIDTH * share, class: "fill" }),
+    svg("text", { x, y, class: "node-name" }, `${id} ${active}`),
+  );
+}
+
 function node(state, current) {
   const [x, y] = PLACES[state];
   const mark = state === current ? " current" : "";

@@ -31,10 +31,11 @@ export function line({ room, offset, at_ms, event }, isRoomKnown = false) {
 }
 
 /** Hears the stream for ever; `onEvent` gets each event, `onState` what to say about the stream. */
-export async function follow({ onEvent, onGap, onState }) {
+export async function follow({ onEvent, onNotice, onGap, onState }) {
+  const hearers = { room: onEvent, notice: onNotice, gap: onGap };
   for (;;) {
     try {
-      const hear = (name, data) => (name === "gap" ? onGap(data) : onEvent(data));
+      const hear = (name, data) => hearers[name]?.(data);
       await listen("/api/events", hear, () => onState("listening"));
       onState("the stream ended; listening again");
     } catch (error) {

@@ -1,0 +1,342 @@
+//! What is seen of a game from outside: one trace from the socket to the broadcast, levels that are
+//! changed at run time, figures and pictures; and what must never be seen.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use game_server::{
+    config::{Options, Settings},
+    domain::Event,
+    exporter,
+    observe::Instruments,
+    server::{Backends, Server},
+};
+use infra_core::{
+    SystemClock,
+    event::{Direction, RecordedEvent},
+    id::StreamName,
+    version::Version,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    play::play_on,
+    raw,
+    support::{Host, act, eventually, options, start},
+};
+
+/// A log that is kept.
+#[derive(Debug, Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// A collector of spans over HTTP.
+#[derive(Debug, Clone, Default)]
+struct Collector(Arc<Mutex<Vec<String>>>);
+
+impl Collector {
+    async fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let collector = Self::default();
+        let kept = collector.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let body = read_request(socket).await;
+                kept.0.lock().unwrap().push(body);
+            }
+        });
+        (collector, address)
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().concat()
+    }
+
+    fn spans(&self) -> Vec<Value> {
+        let bodies = self.0.lock().unwrap().clone();
+        let spans = bodies.iter().flat_map(|body| {
+            let body: Value = serde_json::from_str(body).unwrap();
+            body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()
+        });
+        spans.collect()
+    }
+}
+
+async fn read_request(socket: TcpStream) -> String {
+    let mut socket = BufReader::new(socket);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        socket.read_line(&mut line).await.unwrap();
+        if let Some(text) = line.to_lowercase().strip_prefix("content-length:") {
+            length = text.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).await.unwrap();
+    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+/// Starts a server whose log is kept and whose spans go to a collector.
+async fn watched(log: &str) -> (Host, Sink, Collector) {
+    let (collector, address) = Collector::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, otlp) = (Some(folder.path().to_owned()), Some(address));
+    let settings =
+        Settings::resolve(Options { data, otlp, log: Some(log.to_owned()), ..options() }).unwrap();
+    let (clock, sink) = (SystemClock::shared(), Sink::default());
+    let instruments =
+        Instruments::install(&settings, Arc::clone(&clock), exporter(), sink.clone()).unwrap();
+    let backends = Backends::open(&settings, &clock).await.unwrap();
+    let server = Server::start_on(settings, instruments, backends.clone(), clock).await.unwrap();
+    (Host { server, backends, folder }, sink, collector)
+}
+
+async fn recorded(host: &Host, room: &str) -> Vec<RecordedEvent> {
+    let stream = StreamName::new(format!("room-{room}")).unwrap();
+    let first = Version::new(1);
+    host.backends.events.read_stream(&stream, first, Direction::Forward, 10_000).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_is_one_trace_from_socket_to_store_to_broadcast_and_in_the_stored_event() {
+    let (host, sink, collector) = watched("info").await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "add_bot", "action": 1})).await;
+    let events = recorded(&host, &mei.known.room).await;
+    let added = events.iter().find(|event| event.event.event_type.as_str() == "bot_added").unwrap();
+    let trace = added.trace.expect("a stored event names its trace");
+    assert!(added.correlation.is_some());
+    let folder = host.stop().await;
+    let id = format!("{:032x}", trace.trace_id());
+    let spans = collector.spans();
+    let mine: Vec<&Value> = spans.iter().filter(|span| span["traceId"] == id.as_str()).collect();
+    let named = |name: &str| {
+        let found = mine.iter().find(|span| span["name"] == name);
+        found.unwrap_or_else(|| panic!("no span `{name}` in {mine:?}"))
+    };
+    let chain = ["socket.message", "room.action", "store.append"];
+    for two in chain.windows(2) {
+        assert_eq!(named(two[1])["parentSpanId"], named(two[0])["spanId"], "{two:?}");
+    }
+    assert_eq!(named("room.broadcast")["parentSpanId"], named("room.action")["spanId"]);
+    let handshake = spans.iter().find(|span| span["name"] == "socket.open").unwrap();
+    let links = named("socket.message")["links"].as_array().unwrap().clone();
+    assert!(links.iter().any(|link| link["traceId"] == handshake["traceId"]), "{links:?}");
+    assert_ne!(handshake["traceId"], id.as_str(), "a socket is no trace");
+    assert!(sink.text().contains("tasks ended"), "the last lines are written");
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hands_and_tokens_of_a_real_game_are_found_nowhere() {
+    let loud = "info,game_server=trace,infra_ws=trace,infra_events=trace,infra_persistence=trace,\
+                infra_messaging=trace,infra_ratelimit=trace,infra_observability=debug";
+    let (host, sink, collector) = watched(loud).await;
+    let mut mei = host.host("Mei").await;
+    let room = mei.known.room.clone();
+    let mut seen: Vec<(String, String)> = Vec::new();
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    for path in [&format!("/api/rooms/{room}"), "/api/rooms"] {
+        seen.push((path.to_owned(), host.get(path).await.2));
+    }
+    play_on(&mut mei, 1).await;
+    // What is refused, and what is no message at all, is answered without an echo of secrets.
+    let refusals = [
+        json!({"type": "play", "action": 900, "pieces": [0]}).to_string(),
+        json!({"type": "nonsense", "token": mei.known.token}).to_string(),
+    ];
+    for refusal in &refusals {
+        mei.say(&serde_json::from_str(refusal).unwrap()).await.unwrap();
+        seen.push((format!("answer to {refusal}"), mei.next().await.unwrap().unwrap().to_string()));
+    }
+    let rooms = format!("/api/rooms/{room}");
+    let flights = format!("/api/flights/{room}");
+    let paths = [
+        "/metrics",
+        "/health",
+        "/api/overview",
+        "/api/observed",
+        "/api/diagram",
+        "/api/log",
+        "/api/leaderboard",
+        "/api/rooms/none",
+        "/nowhere",
+        &rooms,
+        &flights,
+    ];
+    for path in paths {
+        seen.push((path.to_owned(), host.get(path).await.2));
+    }
+    let live = host.server.telemetry().stream().history(&Default::default(), 0, usize::MAX);
+    assert!(50 < live.len());
+    seen.push(("live stream".to_owned(), live.iter().map(|event| event.to_sse()).collect()));
+    let token = mei.known.token.as_ref().unwrap().as_str().unwrap().to_owned();
+    let hands = hands(&recorded(&host, &room).await);
+    assert!(4 <= hands.len());
+    drop(host.stop().await);
+    seen.push(("logs".to_owned(), sink.text()));
+    seen.push(("traces".to_owned(), collector.text()));
+    for (place, text) in &seen {
+        assert!(!text.is_empty() || place == "/nowhere", "{place} was not looked at");
+        // The name of a token's own field may stand; no part of its secret may.
+        assert!(!text.contains(&token), "the token is in: {place}");
+        let dense: String = text.chars().filter(|c| !c.is_whitespace() && *c != '\\').collect();
+        for hand in &hands {
+            assert!(!dense.contains(hand), "the hand {hand} is in: {place}");
+        }
+    }
+    // The canary sings where it may: the log of events holds every hand.
+    assert!(sink.text().contains("room.action") || sink.text().contains(&room));
+}
+
+/// Returns every hand that was dealt, as JSON lists it.
+fn hands(events: &[RecordedEvent]) -> Vec<String> {
+    let dealt = events.iter().filter_map(|event| match event.event.payload.decode().unwrap() {
+        Event::Dealt { hands, .. } => Some(hands),
+        _ => None,
+    });
+    let lists = dealt.flat_map(|hands| {
+        let hands = serde_json::to_value(hands).unwrap();
+        hands
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hand| {
+                let list = hand.to_string();
+                list.trim_matches(['[', ']']).to_owned()
+            })
+            .collect::<Vec<_>>()
+    });
+    lists.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_made_louder_for_one_target_or_room_while_the_server_runs() {
+    let (host, sink, _collector) = watched("warn").await;
+    let addr = host.server.admin_addr();
+    let post = async |body: &str, kind: &str| {
+        let request = format!(
+            "POST /api/log HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\
+             content-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        raw::exchange(addr, request.as_bytes()).await
+    };
+    let json = "application/json";
+    let raised = post(r#"{"target":"game_server","level":"info","seconds":60}"#, json).await;
+    assert!(raised.starts_with("HTTP/1.1 200"), "{raised}");
+    let (_, _, shown) = host.get("/api/log").await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["base"], "warn");
+    assert_eq!(shown["raised"][0]["directive"], "game_server=info");
+    let room = post(r#"{"room":"AB12CD","level":"debug","seconds":60}"#, json).await;
+    assert!(room.contains("room=AB12CD"), "{room}");
+    for (body, kind, status) in [
+        (r#"{"target":"game server","level":"info","seconds":1}"#, json, "400"),
+        (r#"{"target":"game_server","level":"loud","seconds":1}"#, json, "400"),
+        (r#"{"base":"[[["}"#, json, "400"),
+        (r#"{"rooms":1}"#, json, "422"),
+        // What a form of a foreign page can send is refused.
+        (r#"{"base":"trace"}"#, "text/plain", "415"),
+    ] {
+        let refused = post(body, kind).await;
+        assert!(refused.starts_with(&format!("HTTP/1.1 {status}")), "{body}: {refused}");
+    }
+    drop(host.stop().await);
+    assert!(sink.text().contains("connections drained"), "info is logged now: {}", sink.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_inside_is_shown_health_with_ages_games_all_rooms_and_the_flight_of_one() {
+    let host = start().await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    let observed =
+        async || -> Value { serde_json::from_str(&host.get("/api/observed").await.2).unwrap() };
+    eventually("every check has spoken", || async {
+        let health = observed().await["health"].take();
+        health["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|check| check["detail"] != "not checked yet")
+    })
+    .await;
+    let seen = observed().await;
+    let names: Vec<&str> = seen["health"]["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    for name in ["events", "documents", "disk", "memory", "loop_lag"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    assert_eq!(seen["games"]["active"], 1, "{seen}");
+    assert_eq!(seen["hours"][0]["players"], 4);
+    let nodes = seen["diagram"]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.iter().map(|node| node["active"].as_u64().unwrap()).sum::<u64>(), 1);
+    assert_eq!(seen["alerts"], json!([]));
+    play_on(&mut mei, 1).await;
+    let seen = observed().await;
+    assert_eq!((&seen["games"]["active"], &seen["games"]["completed"]), (&json!(0), &json!(1)));
+    let (_, _, tape) = host.get(&format!("/api/flights/{}", mei.known.room)).await;
+    assert!(tape.contains("game_ended"), "{tape}");
+    assert_eq!(host.get("/api/flights/x").await.0, 400);
+    assert!(host.get("/api/diagram").await.2.starts_with("stateDiagram-v2"));
+    assert!(host.get("/api/diagram?as=dot").await.2.starts_with("digraph"));
+    assert_eq!(host.get("/api/diagram?as=png").await.0, 400);
+    assert_eq!(host.get("/api/log").await.0, 404, "this server has no log of its own");
+    assert_eq!(raw::get(host.server.addr(), "/health/startup", &[]).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_to_the_live_stream_gets_what_was_missed_of_its_room() {
+    let host = start().await;
+    let mut mei = host.host("Mei").await;
+    let other = host.host("Lin").await;
+    act(&mut mei, &json!({"type": "add_bot", "action": 1})).await;
+    let addr = host.server.admin_addr();
+    let mut live = TcpStream::connect(addr).await.unwrap();
+    let path = format!("/api/events?room={}&after=0&kind=room_created,bot_added", mei.known.room);
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+    live.write_all(request.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    while !told.contains("bot_added") {
+        let mut bytes = [0; 4_096];
+        let read = live.read(&mut bytes).await.unwrap();
+        assert_ne!(read, 0, "the stream ended: {told}");
+        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    assert!(told.contains("id: 1\n") && told.contains("event: room\n"), "{told}");
+    assert!(!told.contains(&other.known.room), "{told}");
+    assert_eq!(raw::get(addr, "/api/events?rooms=1", &[]).await.0, 400);
+}
