@@ -15,6 +15,7 @@ use infra_core::{
 use super::{
     envelope::{self, StateDigest},
     events,
+    journal::Journal,
     migration::Migrations,
     options::{DurableOptions, Strategy},
     persistent::Persistent,
@@ -31,7 +32,7 @@ pub enum Audit {
     Sound {
         /// How many were compared.
         compared: usize,
-        /// How many could not be: damaged, or of an older schema.
+        /// How many could not be: damaged, of another history, or of an older schema.
         passed_over: usize,
     },
     /// One is not.
@@ -75,7 +76,8 @@ pub async fn audit<M: Persistent>(stream: &StreamName, options: &DurableOptions)
     if info.first != Version::new(1) {
         return Ok(Audit::NoBeginning);
     }
-    let (taken, passed_over) = digests::<M>(snapshots, stream, &options.migrations).await?;
+    let journal = Journal::new(stream.clone(), options.clone());
+    let (taken, passed_over) = digests::<M>(snapshots, &journal).await?;
     let compared = taken.len();
     let mut replay = Replay::<M>::new(stream, events, &options.migrations);
     let mut agreed = Version::ZERO;
@@ -102,16 +104,13 @@ pub async fn audit<M: Persistent>(stream: &StreamName, options: &DurableOptions)
 /// Returns the digests of the snapshots, oldest first, and how many cannot be compared.
 async fn digests<M: Persistent>(
     snapshots: &Arc<dyn SnapshotStore>,
-    stream: &StreamName,
-    migrations: &Migrations,
+    journal: &Journal,
 ) -> Result<(Vec<(Version, StateDigest)>, usize)> {
     let (mut taken, mut passed_over) = (Vec::new(), 0);
-    for version in snapshots.versions(stream).await?.into_iter().rev() {
-        let found = snapshots.latest(stream, version).await.ok().flatten();
-        let opened = found.and_then(|found| envelope::open::<M>(&found.payload, migrations).ok());
-        match opened.filter(|opened| !opened.is_migrated) {
-            Some(opened) => taken.push((version, opened.digest)),
-            None => passed_over += 1,
+    for version in snapshots.versions(&journal.stream).await?.into_iter().rev() {
+        match journal.read_snapshot::<M>(snapshots, version).await {
+            Ok((opened, _)) if !opened.is_migrated => taken.push((version, opened.digest)),
+            Ok(_) | Err(_) => passed_over += 1,
         }
     }
     Ok((taken, passed_over))

@@ -12,14 +12,14 @@ use infra_core::{
 use tokio::task::JoinSet;
 
 use super::{
-    envelope,
+    envelope::{self, Anchor},
     events::{self, Facts},
     journal::Journal,
     options::{DurableOptions, Refusals, SnapshotCodec, Strategy},
     persistent::Persistent,
     policy::{ChangeSeen, Progress, Reason},
     recorder::FlightRecorder,
-    recovery::{Report, Target, recover},
+    recovery::{Recovered, Report, Target, recover},
     telemetry::{self, Fate},
     transition::Transition,
 };
@@ -31,12 +31,13 @@ const EXECUTE: &str = "execute command of machine";
 pub struct Action {
     name: Cow<'static, str>,
     actor: Option<String>,
+    notes: Vec<(&'static str, String)>,
 }
 
 impl Action {
     /// Creates an action without an actor: the system's own.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), actor: None }
+        Self { name: name.into(), actor: None, notes: Vec::new() }
     }
 
     /// Names who acts.
@@ -44,6 +45,19 @@ impl Action {
     pub fn by(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
         self
+    }
+
+    /// Adds a note of the caller's own, which stands in the metadata of each event of the action.
+    ///
+    /// Names that begin with `state-` belong to this crate: such a note is not kept.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.notes.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn notes(&self) -> &[(&'static str, String)] {
+        &self.notes
     }
 
     /// Returns the action's name.
@@ -125,6 +139,8 @@ pub enum Outcome<M: Persistent> {
 pub struct Durable<M: Persistent> {
     machine: M,
     version: Version,
+    /// The id of the event of that version.
+    anchor: Anchor,
     journal: Journal,
     progress: Progress,
     recorder: FlightRecorder,
@@ -147,26 +163,48 @@ impl<M: Persistent> Durable<M> {
     ///
     /// Dropping the future may leave the token committed and nothing else.
     pub async fn open(stream: StreamName, options: DurableOptions) -> Result<(Self, Report)> {
-        let is_whole_state = options.strategy.events().is_none();
-        if is_whole_state && options.codec == SnapshotCodec::Bincode {
-            let what = "bincode is for snapshots whose events still exist";
-            return Err(Error::invalid("open machine", what));
-        }
         let journal = Journal::new(stream, options);
+        check_options(&journal.options)?;
         own::<M>(&journal).await?;
         let recovered = recover::<M>(&journal.stream, &journal.options, Target::Latest).await?;
-        let report = recovered.report;
-        let options = &journal.options;
-        let durable = Self {
-            machine: recovered.machine,
+        let report = recovered.report.clone();
+        Ok((Self::after(journal, recovered), report))
+    }
+
+    /// Goes on with a machine that was recovered, as by [`recover_all`](super::recover_all).
+    ///
+    /// If the stream has gone on since, the first command finds that out by a `Conflict`, and the next one
+    /// begins with what the store has.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for options that cannot be, for a fence, whose token must be committed before anything
+    /// is read, and for a machine that was recovered to an earlier point than the latest.
+    pub fn resume(
+        stream: StreamName,
+        options: DurableOptions,
+        recovered: Recovered<M>,
+    ) -> Result<Self> {
+        check_options(&options)?;
+        if options.fence.is_some() || recovered.report.target != Target::Latest {
+            let what = "only the latest state is gone on with, and none that is bound to a lease";
+            return Err(Error::invalid("resume machine", what));
+        }
+        Ok(Self::after(Journal::new(stream, options), recovered))
+    }
+
+    fn after(journal: Journal, recovered: Recovered<M>) -> Self {
+        let Recovered { machine, report, anchor } = recovered;
+        Self {
+            machine,
             version: report.version,
-            progress: progress_after(&report, options),
-            recorder: FlightRecorder::new(options.n_recorded),
+            anchor,
+            progress: progress_after(&report, &journal.options),
+            recorder: FlightRecorder::new(journal.options.n_recorded),
             is_unsure: false,
             snapshots: JoinSet::new(),
             journal,
-        };
-        Ok((durable, report))
+        }
     }
 
     /// Returns the machine's state.
@@ -290,6 +328,7 @@ impl<M: Persistent> Durable<M> {
             Version::ZERO => Expected::Absent,
             version => Expected::Exactly(version),
         };
+        let anchor = events.last().map(|event| event.id.as_uuid().into_bytes());
         let mut append = Append::to(self.journal.stream.clone(), expected, events)
             .durability(self.journal.options.durability);
         append.fence.clone_from(&self.journal.options.fence);
@@ -301,15 +340,12 @@ impl<M: Persistent> Durable<M> {
                 self.version = last.ok_or_else(|| {
                     Error::new(ErrorKind::Internal, EXECUTE).detail("the store told no version")
                 })?;
+                self.anchor = anchor.unwrap_or(self.anchor);
                 self.is_unsure = false;
                 Ok(())
             }
             Err(error) => {
-                let may_have_changed = matches!(
-                    error.kind(),
-                    ErrorKind::Indeterminate | ErrorKind::Conflict { .. } | ErrorKind::Timeout
-                );
-                self.is_unsure = may_have_changed;
+                self.is_unsure = may_have_changed(&error);
                 Err(error)
             }
         }
@@ -324,12 +360,12 @@ impl<M: Persistent> Durable<M> {
     ) -> Result<()> {
         let options = &self.journal.options;
         let version = self.version.plus(n_events as u64);
-        let snapshot = sealed(&self.journal, next, version)?;
+        let snapshot = sealed(&self.journal, next, (version, Anchor::default()))?;
         let (durability, fence) = (options.durability, options.fence.clone());
         self.is_unsure = true;
         let put = store.put_snapshot(snapshot, durability, fence).await;
         if let Err(error) = put {
-            self.is_unsure = error.kind() == &ErrorKind::Indeterminate;
+            self.is_unsure = may_have_changed(&error);
             return Err(error);
         }
         if matches!(options.strategy, Strategy::SnapshotOnly(_))
@@ -362,8 +398,19 @@ impl<M: Persistent> Durable<M> {
         self.append(&store, vec![mark]).await
     }
 
-    /// Reads what the store has, if a write's fate is not known.
-    async fn refresh(&mut self) -> Result<()> {
+    /// Reads what the store has, if the fate of the last write is not known; else it does nothing.
+    ///
+    /// Each command begins with this. Who tells others of the machine's changes calls it before, so that
+    /// what turns out to have been stored is told first.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover`]; the fate is unknown still.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn refresh(&mut self) -> Result<()> {
         if !self.is_unsure {
             return Ok(());
         }
@@ -372,6 +419,7 @@ impl<M: Persistent> Durable<M> {
         self.progress = progress_after(&recovered.report, options);
         self.machine = recovered.machine;
         self.version = recovered.report.version;
+        self.anchor = recovered.anchor;
         self.is_unsure = false;
         Ok(())
     }
@@ -394,13 +442,12 @@ impl<M: Persistent> Durable<M> {
             return;
         }
         let (snapshots, journal) = (Arc::clone(snapshots), self.journal.clone());
-        let (machine, version) = (self.machine.clone(), self.version);
+        let (machine, at) = (self.machine.clone(), (self.version, self.anchor));
         self.progress = Progress::none(self.journal.options.clock.now());
         self.snapshots.spawn(async move {
-            if let Err(error) = take_snapshot(&snapshots, &journal, &machine, version, reason).await
-            {
+            if let Err(error) = take_snapshot(&snapshots, &journal, &machine, at, reason).await {
                 telemetry::SNAPSHOTS_FAILED.add(1);
-                tracing::warn!(stream = %journal.stream, %version, %error, "snapshot failed");
+                tracing::warn!(stream = %journal.stream, version = %at.0, %error, "snapshot failed");
             }
         });
     }
@@ -435,7 +482,8 @@ impl<M: Persistent> Durable<M> {
             return Err(Error::new(ErrorKind::Unsupported, "take snapshot of machine")
                 .detail("the strategy keeps no snapshots"));
         };
-        take_snapshot(&snapshots, &self.journal, &self.machine, self.version, reason).await?;
+        let at = (self.version, self.anchor);
+        take_snapshot(&snapshots, &self.journal, &self.machine, at, reason).await?;
         self.progress = Progress::none(self.journal.options.clock.now());
         Ok(())
     }
@@ -474,6 +522,29 @@ impl<M: Persistent> Drop for Durable<M> {
     }
 }
 
+fn check_options(options: &DurableOptions) -> Result<()> {
+    let is_whole_state = options.strategy.events().is_none();
+    if is_whole_state && options.codec == SnapshotCodec::Bincode {
+        let what = "bincode is for snapshots whose events still exist";
+        return Err(Error::invalid("open machine", what));
+    }
+    Ok(())
+}
+
+/// Returns whether a write that failed may have been done all the same, or the store knows better than we do.
+const fn may_have_changed(error: &Error) -> bool {
+    // Of these it is certain; whatever else went wrong, looking costs one read.
+    !matches!(
+        error.kind(),
+        ErrorKind::Invalid
+            | ErrorKind::Unsupported
+            | ErrorKind::Denied
+            | ErrorKind::Fenced
+            | ErrorKind::Overloaded
+            | ErrorKind::Throttled { .. }
+    )
+}
+
 /// Commits the token of a new owner, before anything is read: what is read then is final.
 async fn own<M: Persistent>(journal: &Journal) -> Result<()> {
     let options = &journal.options;
@@ -486,7 +557,8 @@ async fn own<M: Persistent>(journal: &Journal) -> Result<()> {
     }
     let Some(snapshots) = options.strategy.snapshots() else { return Ok(()) };
     let recovered = recover::<M>(&journal.stream, options, Target::Latest).await?;
-    let snapshot = sealed(journal, &recovered.machine, recovered.report.version)?;
+    let at = (recovered.report.version, recovered.anchor);
+    let snapshot = sealed(journal, &recovered.machine, at)?;
     snapshots.put_snapshot(snapshot, options.durability, Some(fence)).await
 }
 
@@ -494,8 +566,15 @@ fn progress_after(report: &Report, options: &DurableOptions) -> Progress {
     Progress { n_events: report.replayed, ..Progress::none(options.clock.now()) }
 }
 
-fn sealed<M: Persistent>(journal: &Journal, machine: &M, version: Version) -> Result<Snapshot> {
-    let payload = envelope::seal(machine, journal.options.codec)?;
+/// The version that a state is of, and the id of the event that led to it.
+type At = (Version, Anchor);
+
+fn sealed<M: Persistent>(
+    journal: &Journal,
+    machine: &M,
+    (version, anchor): At,
+) -> Result<Snapshot> {
+    let payload = envelope::seal(machine, journal.options.codec, anchor)?;
     telemetry::SNAPSHOT_BYTES.add(payload.body.len() as u64);
     let (stream, taken) = (journal.stream.clone(), journal.options.clock.wall());
     Ok(Snapshot { stream, version, payload, taken })
@@ -505,11 +584,11 @@ async fn take_snapshot<M: Persistent>(
     snapshots: &Arc<dyn SnapshotStore>,
     journal: &Journal,
     machine: &M,
-    version: Version,
+    at: At,
     reason: Reason,
 ) -> Result<()> {
     let options = &journal.options;
-    let snapshot = sealed(journal, machine, version)?;
+    let snapshot = sealed(journal, machine, at)?;
     snapshots.put_snapshot(snapshot, options.durability, options.fence.clone()).await?;
     telemetry::SNAPSHOTS.add_for(reason, 1);
     if !matches!(options.strategy, Strategy::Versioned(_)) {

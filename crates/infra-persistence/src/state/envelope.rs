@@ -1,10 +1,12 @@
 //! The bytes of a snapshot: what they are of, compressed, with a digest of the state.
 //!
 //! ```text
-//! "SNP1" | codec u8 | schema u32 | name length u8 | name | state length u32 | digest 32 bytes | zstd
+//! "SNP2" | codec u8 | schema u32 | name length u8 | name | state length u32 | digest 32 bytes
+//!        | anchor 16 bytes | zstd
 //! ```
 //!
-//! Numbers are little-endian. The digest is SHA-256 over the state's canonical JSON, in which the keys of
+//! The anchor is the id of the last event that is folded in, zero where there are no events: a snapshot counts
+//! only for the history that it was taken of. Numbers are little-endian. The digest is SHA-256 over the state's canonical JSON, in which the keys of
 //! every object are sorted, so it can be compared with the digest of a replay whatever the codec was.
 
 use std::io::Read as _;
@@ -23,7 +25,7 @@ use super::{
     persistent::Persistent,
 };
 
-const MAGIC: [u8; 4] = *b"SNP1";
+const MAGIC: [u8; 4] = *b"SNP2";
 
 /// The largest state, uncompressed.
 const MAX_STATE: u32 = 16 * 1024 * 1024;
@@ -33,11 +35,15 @@ const READ: &str = "read snapshot of machine";
 /// The digest of a state.
 pub(super) type StateDigest = [u8; 32];
 
+/// The id of the last event that is folded into a snapshot; all zero if there are no events.
+pub(super) type Anchor = [u8; 16];
+
 /// A snapshot's content, checked.
 #[derive(Debug)]
 pub(super) struct Opened<M> {
     pub(super) machine: M,
     pub(super) digest: StateDigest,
+    pub(super) anchor: Anchor,
     /// The state was written by an older schema, so its digest is of that one.
     pub(super) is_migrated: bool,
 }
@@ -66,7 +72,11 @@ fn canonical(value: Value) -> Value {
 }
 
 /// Writes a machine's state.
-pub(super) fn seal<M: Persistent>(machine: &M, codec: SnapshotCodec) -> Result<Payload> {
+pub(super) fn seal<M: Persistent>(
+    machine: &M,
+    codec: SnapshotCodec,
+    anchor: Anchor,
+) -> Result<Payload> {
     let inner = match codec {
         SnapshotCodec::Json => Payload::json(M::SCHEMA_VERSION, machine)?,
         SnapshotCodec::Bincode => Payload::encode::<Bincode, M>(M::SCHEMA_VERSION, machine)?,
@@ -81,7 +91,7 @@ pub(super) fn seal<M: Persistent>(machine: &M, codec: SnapshotCodec) -> Result<P
         .map_err(|_| refuse("the machine's name has more than 255 bytes".to_owned()))?;
     let compressed = zstd::bulk::compress(&inner.body, 3)
         .map_err(|cause| Error::new(ErrorKind::Internal, "compress snapshot").because(cause))?;
-    let mut bytes = Vec::with_capacity(compressed.len() + M::NAME.len() + 46);
+    let mut bytes = Vec::with_capacity(compressed.len() + M::NAME.len() + 62);
     bytes.extend_from_slice(&MAGIC);
     bytes.push(inner.codec.as_byte());
     bytes.extend_from_slice(&inner.schema.to_le_bytes());
@@ -89,6 +99,7 @@ pub(super) fn seal<M: Persistent>(machine: &M, codec: SnapshotCodec) -> Result<P
     bytes.extend_from_slice(M::NAME.as_bytes());
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&digest(machine)?);
+    bytes.extend_from_slice(&anchor);
     bytes.extend_from_slice(&compressed);
     Ok(Payload { codec: CodecTag::Raw, schema: M::SCHEMA_VERSION, body: Bytes::from(bytes) })
 }
@@ -141,7 +152,7 @@ pub(super) fn open<M: Persistent>(
     if !is_migrated && digest(&machine)? != parts.digest {
         return Err(corrupt("its digest is not that of its state").into());
     }
-    Ok(Opened { machine, digest: parts.digest, is_migrated })
+    Ok(Opened { machine, digest: parts.digest, anchor: parts.anchor, is_migrated })
 }
 
 struct Parts<'a> {
@@ -150,6 +161,7 @@ struct Parts<'a> {
     name: &'a [u8],
     length: u32,
     digest: StateDigest,
+    anchor: Anchor,
     compressed: &'a [u8],
 }
 
@@ -160,11 +172,13 @@ fn split(bytes: &[u8]) -> Option<Parts<'_>> {
     let (name_length, rest) = rest.split_first()?;
     let (name, rest) = rest.split_at_checked(usize::from(*name_length))?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (digest, compressed) = rest.split_first_chunk::<32>()?;
+    let (digest, rest) = rest.split_first_chunk::<32>()?;
+    let (anchor, compressed) = rest.split_first_chunk::<16>()?;
     let length = u32::from_le_bytes(*length);
     let schema = u32::from_le_bytes(*schema);
     let is_sound = *magic == MAGIC && length <= MAX_STATE;
-    is_sound.then_some(Parts { codec: *codec, schema, name, length, digest: *digest, compressed })
+    let (codec, digest, anchor) = (*codec, *digest, *anchor);
+    is_sound.then_some(Parts { codec, schema, name, length, digest, anchor, compressed })
 }
 
 /// Never makes more than the length that is promised, which is bounded.

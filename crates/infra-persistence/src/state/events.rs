@@ -52,6 +52,11 @@ impl Facts<'_> {
         if let Some(actor) = self.action.actor() {
             metadata.insert(ACTOR.to_owned(), actor.to_owned());
         }
+        for (name, value) in self.action.notes() {
+            if !name.starts_with("state-") {
+                metadata.insert((*name).to_owned(), value.clone());
+            }
+        }
         metadata
     }
 }

@@ -11,7 +11,7 @@ use infra_core::{
 };
 
 use super::{
-    envelope::{self, Unusable},
+    envelope::{self, Anchor, Opened, Unusable},
     events::{self, FROM, REFUSED},
     options::{DurableOptions, Strategy},
     persistent::Persistent,
@@ -36,6 +36,7 @@ struct Base<M> {
     machine: M,
     version: Version,
     snapshot: Option<Version>,
+    anchor: Anchor,
 }
 
 impl Journal {
@@ -74,14 +75,11 @@ impl Journal {
         loop {
             let base = self.base::<M>(snapshots, at_most, &mut skipped).await?;
             let from_snapshot = base.snapshot;
-            let (machine, mut report) = self.replay(events, base, bound).await?;
-            let fault = match machine.check() {
-                Ok(()) => {
-                    report.target = target;
-                    report.skipped = skipped;
-                    return Ok(Recovered { machine, report });
-                }
-                Err(fault) => fault,
+            let mut recovered = self.replay(events, base, bound).await?;
+            let Err(fault) = recovered.machine.check() else {
+                recovered.report.target = target;
+                recovered.report.skipped = skipped;
+                return Ok(recovered);
             };
             // A state that breaks its invariants is of no use: perhaps an older snapshot is.
             let Some(version) = from_snapshot else {
@@ -141,7 +139,12 @@ impl Journal {
         at_most: Version,
         skipped: &mut Vec<Skipped>,
     ) -> Result<Base<M>> {
-        let beginning = || Base { machine: M::default(), version: Version::ZERO, snapshot: None };
+        let beginning = || Base {
+            machine: M::default(),
+            version: Version::ZERO,
+            snapshot: None,
+            anchor: Anchor::default(),
+        };
         let Some(snapshots) = snapshots else { return Ok(beginning()) };
         let versions = match snapshots.versions(&self.stream).await {
             Ok(versions) => versions,
@@ -153,7 +156,9 @@ impl Journal {
         };
         for version in versions.into_iter().filter(|version| *version <= at_most) {
             match self.read_snapshot(snapshots, version).await {
-                Ok((machine, _)) => return Ok(Base { machine, version, snapshot: Some(version) }),
+                Ok((Opened { machine, anchor, .. }, _)) => {
+                    return Ok(Base { machine, version, snapshot: Some(version), anchor });
+                }
                 Err(Unusable::Newer(error)) => return Err(error),
                 Err(Unusable::Damaged(error)) => {
                     skipped.push(Skipped { version, why: chain(&error) });
@@ -168,8 +173,8 @@ impl Journal {
         events: &Arc<dyn EventStore>,
         base: Base<M>,
         bound: Version,
-    ) -> Result<(M, Report)> {
-        let Base { mut machine, mut version, snapshot } = base;
+    ) -> Result<Recovered<M>> {
+        let Base { mut machine, mut version, snapshot, mut anchor } = base;
         let n_wanted = bound.get().saturating_sub(version.get());
         if self.options.max_replay < n_wanted {
             return Err(Error::new(ErrorKind::Overloaded, RECOVER).detail(format!(
@@ -206,9 +211,10 @@ impl Journal {
                     machine.evolve(&event);
                 }
                 version = recorded.version;
+                anchor = recorded.event.id.as_uuid().into_bytes();
             }
         }
-        Ok((machine, report))
+        Ok(Recovered { machine, report, anchor })
     }
 
     async fn one_snapshot<M: Persistent>(
@@ -216,9 +222,9 @@ impl Journal {
         snapshots: &Arc<dyn SnapshotStore>,
         version: Version,
     ) -> Result<Recovered<M>> {
-        let (machine, _) = self.read_snapshot(snapshots, version).await?;
+        let (Opened { machine, anchor, .. }, _) = self.read_snapshot(snapshots, version).await?;
         let report = snapshot_report(Target::Snapshot(version), version);
-        Ok(Recovered { machine, report })
+        Ok(Recovered { machine, report, anchor })
     }
 
     async fn pick_snapshot<M: Persistent>(
@@ -247,7 +253,7 @@ impl Journal {
         let versions = snapshots.versions(&self.stream).await?;
         let mut skipped: Vec<Skipped> = Vec::new();
         for version in versions {
-            let (machine, found) = match self.read_snapshot(snapshots, version).await {
+            let (opened, found) = match self.read_snapshot(snapshots, version).await {
                 Ok(found) => found,
                 Err(Unusable::Newer(error)) => return Err(error),
                 Err(Unusable::Damaged(error)) => {
@@ -261,31 +267,52 @@ impl Journal {
             let newest = skipped.iter().map(|skipped| skipped.version).max().unwrap_or(version);
             let lost = newest.get().saturating_sub(version.get());
             let report = Report { skipped, lost, ..snapshot_report(target, version) };
-            return Ok(Recovered { machine, report });
+            let Opened { machine, anchor, .. } = opened;
+            return Ok(Recovered { machine, report, anchor });
         }
         if let Some(newest) = skipped.first() {
             return Err(self
                 .corrupt(format!("no snapshot is valid; of {}: {}", newest.version, newest.why)));
         }
         let report = Report { snapshot: None, ..snapshot_report(target, Version::ZERO) };
-        Ok(Recovered { machine: M::default(), report })
+        Ok(Recovered { machine: M::default(), report, anchor: Anchor::default() })
     }
 
-    /// Reads the snapshot of one version; its machine keeps its invariants.
+    /// Reads the snapshot of one version; its machine keeps its invariants and is of this history.
     pub(super) async fn read_snapshot<M: Persistent>(
         &self,
         snapshots: &Arc<dyn SnapshotStore>,
         version: Version,
-    ) -> Result<(M, Snapshot), Unusable> {
+    ) -> Result<(Opened<M>, Snapshot), Unusable> {
         let found = snapshots.latest(&self.stream, version).await?;
         let found = found
             .filter(|snapshot| snapshot.version == version)
             .ok_or_else(|| self.not_found(format!("there is no snapshot of version {version}")))?;
-        let machine = envelope::open::<M>(&found.payload, &self.options.migrations)?.machine;
-        machine
+        let opened = envelope::open::<M>(&found.payload, &self.options.migrations)?;
+        opened
+            .machine
             .check()
             .map_err(|fault| self.corrupt(format!("it breaks an invariant: {fault}")))?;
-        Ok((machine, found))
+        if !self.is_of_this_history(version, opened.anchor).await? {
+            return Err(self.corrupt("it is of another history of the stream").into());
+        }
+        Ok((opened, found))
+    }
+
+    /// Returns whether the stream has the event that a snapshot was taken after.
+    ///
+    /// A stream that was made anew under the same name, or restored from a copy and gone on with, has other
+    /// events. Where the event was cut off after the snapshot was taken, there is nothing to compare with.
+    async fn is_of_this_history(&self, version: Version, anchor: Anchor) -> Result<bool> {
+        let Some(events) = self.options.strategy.events() else {
+            return Ok(anchor == Anchor::default());
+        };
+        if events.stream_info(&self.stream).await?.is_none_or(|info| version < info.first) {
+            return Ok(true);
+        }
+        let read = events.read_stream(&self.stream, version, Direction::Forward, 1).await?;
+        let is_it = |event: &RecordedEvent| event.event.id.as_uuid().into_bytes() == anchor;
+        Ok(read.first().is_some_and(is_it))
     }
 
     fn not_found(&self, what: impl Into<String>) -> Error {

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use infra_core::{Error, Result, clock::Timestamp, id::StreamName, version::Version};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{journal::Journal, options::DurableOptions, persistent::Persistent, telemetry};
+use super::{
+    envelope::Anchor, journal::Journal, options::DurableOptions, persistent::Persistent, telemetry,
+};
 
 /// What to come back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Recovered<M> {
     pub machine: M,
     /// What was used and found.
     pub report: Report,
+    /// The id of the last event that is folded in.
+    pub(super) anchor: Anchor,
 }
 
 /// Recovers the machine of a stream to a target, and writes nothing.

@@ -89,10 +89,14 @@ async fn a_pure_machine_is_sound_and_a_planted_state_is_found() {
     }
     let sound = audit::<Game>(&stream("g"), &options).await.unwrap();
     assert!(matches!(sound, Audit::Sound { compared: 4, passed_over: 0 }), "{sound:?}");
-    // The snapshot of version 4 in the place of that of version 6: valid in itself, and wrong.
+    // The state of version 4 in the snapshot of version 6, with its event's id: valid in itself, and wrong.
     let versions = world.snapshots.versions(&stream("g")).await.unwrap();
     let older = world.snapshots.latest(&stream("g"), versions[2]).await.unwrap().unwrap();
-    let planted = infra_core::snapshot::Snapshot { version: versions[1], ..older };
+    let newer = world.snapshots.latest(&stream("g"), versions[1]).await.unwrap().unwrap();
+    let mut body = older.payload.body.to_vec();
+    body[50..66].copy_from_slice(&newer.payload.body[50..66]);
+    let payload = infra_core::codec::Payload { body: body.into(), ..older.payload };
+    let planted = infra_core::snapshot::Snapshot { payload, ..newer };
     world
         .snapshots
         .put_snapshot(planted, infra_core::durability::Durability::Durable, None)

@@ -178,7 +178,7 @@ async fn random_bytes_for_a_snapshot_never_panic_and_never_become_a_state() {
     for round in 0..256 {
         let mut body = bytes.new_tree(&mut runner).unwrap().current();
         if round % 2 == 0 {
-            body.splice(0..0, *b"SNP1\x01\x02\0\0\0\x04game");
+            body.splice(0..0, *b"SNP2\x01\x02\0\0\0\x04game");
         }
         let payload = Payload { codec: CodecTag::Raw, schema: 2, body: body.into() };
         let taken = infra_core::Clock::wall(&world.clock);
@@ -186,5 +186,31 @@ async fn random_bytes_for_a_snapshot_never_panic_and_never_become_a_state() {
         world.snapshots.put_snapshot(snapshot, Durability::Durable, None).await.unwrap();
         let back = recover::<Game>(&stream("g"), &options, Target::Latest).await;
         assert!(back.is_err(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_history_of_the_stream_is_not_used() {
+    let old = World::new();
+    played(&old.hybrid().policy(policy())).await;
+    // The same name, the same snapshots, but the events were lost and others were made.
+    let new = World { snapshots: old.snapshots.clone(), ..World::new() };
+    let options = new.hybrid().policy(SnapshotPolicy::never());
+    let (mut game, report) = Durable::<Game>::open(stream("g"), options.clone()).await.unwrap();
+    assert_eq!((game.state(), report.skipped.len()), (&Game::default(), 0), "none is so old");
+    let start = crate::game::Command::Start(["cid", "dan"].map(str::to_owned).to_vec());
+    game.execute(&Action::new("start"), start).await.unwrap();
+    let play = |points| crate::game::Command::Play { player: "cid".to_owned(), points };
+    for points in 1..=8 {
+        game.execute(&Action::new("play"), play(points)).await.unwrap();
+    }
+    let back = recover::<Game>(&stream("g"), &options, Target::Latest).await.unwrap();
+    assert_eq!(&back.machine, game.state());
+    assert_eq!(back.report.snapshot, None);
+    assert!(!back.report.skipped.is_empty());
+    for skipped in &back.report.skipped {
+        assert!(skipped.why.contains("another history"), "{skipped:?}");
+        let one = recover::<Game>(&stream("g"), &options, Target::Snapshot(skipped.version)).await;
+        assert_eq!(one.unwrap_err().kind(), &ErrorKind::Corrupt);
     }
 }

@@ -194,3 +194,35 @@ async fn many_come_back_in_parallel_and_progress_is_told() {
     let told = told.into_inner().unwrap();
     assert_eq!((told.len(), told.last()), (200, Some(&(200, 200))));
 }
+
+#[tokio::test]
+async fn what_came_back_in_bulk_is_gone_on_with_and_a_stream_that_has_gone_on_is_noticed() {
+    let world = World::new();
+    let options = played(&world, 3).await;
+    let name = stream("h");
+    let (mut first, _) = Durable::<Game>::open(name.clone(), options.clone()).await.unwrap();
+    let start = Command::Start(vec!["ann".to_owned()]);
+    first.execute(&Action::new("start"), start).await.unwrap();
+    let mut back = recover_all::<Game>(vec![name.clone()], &options, 4, |_, _| {}).await;
+    let recovered = back.pop().unwrap().1.unwrap();
+    let resume = || Durable::resume(name.clone(), options.clone(), recovered.clone());
+    let mut game = resume().unwrap();
+    game.execute(&Action::new("end"), Command::EndRound).await.unwrap();
+    let mut late = resume().unwrap();
+    let conflict = late.execute(&Action::new("end"), Command::EndRound).await.unwrap_err();
+    assert!(matches!(conflict.kind(), ErrorKind::Conflict { .. }), "{conflict}");
+    late.refresh().await.unwrap();
+    assert_eq!((late.state(), late.version()), (game.state(), game.version()));
+    let refused = late.execute(&Action::new("end"), Command::EndRound).await.unwrap();
+    assert_eq!(refused, infra_persistence::state::Outcome::Refused("not in this phase"));
+
+    let earlier = recover::<Game>(&name, &options, Target::Version(Version::new(1))).await.unwrap();
+    let refused = Durable::resume(name.clone(), options.clone(), earlier).unwrap_err();
+    assert_eq!(refused.kind(), &ErrorKind::Invalid);
+    let fence = infra_core::lease::Fence {
+        scope: infra_core::id::Scope::new("h").unwrap(),
+        token: infra_core::version::FencingToken::new(1),
+    };
+    let refused = Durable::resume(name, options.fence(fence), recovered).unwrap_err();
+    assert_eq!(refused.kind(), &ErrorKind::Invalid);
+}
