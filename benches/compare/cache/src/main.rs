@@ -1,42 +1,75 @@
-//! The cache: hits, and a thousand callers of one slow load. The peer is moka itself, so the first
-//! figure is the price of what is put on top of it.
+//! The cache beside moka itself: hits and inserts on one and two threads, bytes per
+//! entry, and how often each hits on traces that are made here.
+//!
+//! Ours is measured as a user has it: with a time to live judged by the clock port, statistics and fences. Moka
+//! has the same time to live on a clock of its own.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+mod bytes;
+mod subjects;
+mod traces;
 
-use infra_cache::{LocalCache, Options};
-use infra_core::SystemClock;
-use measure::{Workload, run};
+use std::{process::ExitCode, sync::Arc, thread};
 
-const HITS: u64 = 3_000_000;
+use infra_cache::Policy;
+use measure::{Better, Workload};
+use subjects::{Subject, moka_lru, moka_tiny_lfu, ours};
+
+const HITS: u64 = 2_000_000;
+const INSERTS: u64 = 400_000;
 const KEYS: u64 = 10_000;
 
 fn main() -> ExitCode {
-    measure::main(vec![Workload::rate("cache-hit", hit).against("moka", moka_hit)])
+    let mut workloads = vec![
+        beside("cache-hit", |make| hits(make, 1)),
+        beside("cache-hit-2-threads", |make| hits(make, 2)),
+        beside("cache-insert", |make| inserts(make, 1)),
+        beside("cache-insert-2-threads", |make| inserts(make, 2)),
+        Workload::figure("cache-bytes", "B", Better::Lower, || bytes::of(ours(Policy::TinyLfu)))
+            .rounds(1)
+            .beside("moka", || bytes::of(moka_tiny_lfu)),
+    ];
+    workloads.extend(traces::ALL.map(|trace| {
+        Workload::figure(trace.name, "%", Better::Higher, move || {
+            trace.hits(&*ours(Policy::TinyLfu)(trace.capacity))
+        })
+        .rounds(1)
+        .beside("moka", move || trace.hits(&*moka_tiny_lfu(trace.capacity)))
+        .beside("ours-lru", move || trace.hits(&*ours(Policy::Lru)(trace.capacity)))
+        .beside("moka-lru", move || trace.hits(&*moka_lru(trace.capacity)))
+    }));
+    measure::main(workloads)
 }
 
-fn hit() -> u64 {
-    let options = Options::new(KEYS * 2).ttl(Duration::from_secs(600));
-    let cache = run(async { LocalCache::new(options, SystemClock::shared()) });
-    (0..KEYS).for_each(|key| cache.put(key, Arc::new(key)));
-    let found = (0..HITS).filter(|hit| cache.get(&(hit * 7_919 % KEYS)).is_some()).count();
-    assert_eq!(found as u64, HITS);
-    HITS
+/// Makes a cache of a capacity.
+type Make = fn(u64) -> Arc<dyn Subject>;
+
+fn beside(name: &'static str, work: fn(Make) -> u64) -> Workload {
+    let tiny_lfu: Make = |capacity| ours(Policy::TinyLfu)(capacity);
+    Workload::rate(name, move || work(tiny_lfu)).against("moka", move || work(moka_tiny_lfu))
 }
 
-fn moka_hit() -> u64 {
-    let cache = run(async {
-        let cache = moka::future::Cache::builder();
-        cache.max_capacity(KEYS * 2).time_to_live(Duration::from_secs(600)).build()
+fn hits(make: Make, threads: u64) -> u64 {
+    let cache = make(KEYS * 2);
+    (0..KEYS).for_each(|key| cache.put(key));
+    on(threads, &cache, |cache, thread| {
+        let found = (0..HITS).filter(|hit| cache.get((hit + thread) * 7_919 % KEYS)).count();
+        assert!(HITS * 99 / 100 < found as u64, "{found}");
     });
-    run(async {
-        for key in 0..KEYS {
-            cache.insert(key, Arc::new(key)).await;
-        }
-        let mut found = 0;
-        for hit in 0..HITS {
-            found += u64::from(cache.get(&(hit * 7_919 % KEYS)).await.is_some());
-        }
-        assert_eq!(found, HITS);
+    HITS * threads
+}
+
+fn inserts(make: Make, threads: u64) -> u64 {
+    let cache = make(KEYS);
+    on(threads, &cache, |cache, thread| {
+        (0..INSERTS).for_each(|number| cache.put(number * 2 + thread));
     });
-    HITS
+    INSERTS * threads
+}
+
+fn on(threads: u64, cache: &Arc<dyn Subject>, work: fn(&dyn Subject, u64)) {
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || work(&**cache, thread));
+        }
+    });
 }
