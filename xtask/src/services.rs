@@ -18,8 +18,8 @@ use crate::{
 const HELP: &str = "\
 Usage: cargo xtask services up|down|status
 
-Starts PostgreSQL, Redis and NATS on free ports, prints their URLs as environment variables, and
-stops them again. What is missing is installed on Debian and Ubuntu as root; elsewhere the exact
+Starts PostgreSQL, Redis and NATS on free ports, prints their URLs as environment variables, with the
+path of the Autobahn cases' runner, and stops them again. What is missing is installed on Debian and Ubuntu as root; elsewhere the exact
 command is named.";
 
 /// Where PostgreSQL's programs are on Debian.
@@ -40,12 +40,16 @@ pub(crate) struct Running {
     services: Vec<Service>,
     children: Vec<Child>,
     folder: PathBuf,
+    /// The runner of the Autobahn cases, which tests start themselves.
+    kosoku: PathBuf,
 }
 
 impl Running {
     /// Returns the variables that tell tests where the servers are.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        self.services.iter().map(|s| (s.variable.clone(), s.url.clone())).collect()
+        let services = self.services.iter().map(|s| (s.variable.clone(), s.url.clone()));
+        let kosoku = ("INFRA_TEST_KOSOKU".to_owned(), self.kosoku.display().to_string());
+        services.chain([kosoku]).collect()
     }
 
     /// Lets the servers live on.
@@ -139,7 +143,8 @@ pub(crate) fn start() -> Result<Running, String> {
     install()?;
     let folder = std::env::temp_dir().join(format!("infra-services-{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut running = Running { services: Vec::new(), children: Vec::new(), folder };
+    let kosoku = tools::kosoku()?;
+    let mut running = Running { services: Vec::new(), children: Vec::new(), folder, kosoku };
     let redis = redis(&running.folder)?;
     running.add("INFRA_TEST_REDIS_URL", redis, |port| format!("redis://127.0.0.1:{port}"))?;
     let nats = nats(&running.folder)?;
@@ -199,6 +204,7 @@ fn install() -> Result<(), String> {
         ("chromium-driver", shell::exists("chromedriver")),
         // For promtool; nothing of it runs as a service.
         ("prometheus", shell::exists("promtool")),
+        ("python3-venv", shell::exists("python3")),
     ]
     .into_iter()
     .filter(|(_, is_there)| !is_there)
@@ -273,8 +279,10 @@ mod tests {
         assert_eq!(ports.len(), 3);
         assert!(services.iter().all(is_alive));
         let names: Vec<_> = running.environment().into_iter().map(|(name, _)| name).collect();
-        let wanted = ["INFRA_TEST_REDIS_URL", "INFRA_TEST_NATS_URL", "INFRA_TEST_POSTGRES_URL"];
-        assert_eq!(names, wanted);
+        let servers = ["INFRA_TEST_REDIS_URL", "INFRA_TEST_NATS_URL", "INFRA_TEST_POSTGRES_URL"];
+        assert_eq!(names[..3], servers);
+        assert_eq!(names[3], "INFRA_TEST_KOSOKU");
+        assert!(running.kosoku.exists());
         drop(running);
         assert!(services.iter().all(|service| !is_alive(service)));
     }

@@ -29,6 +29,20 @@ impl Tool {
     }
 }
 
+/// Installs the Autobahn cases' runner in a folder of its own, and returns its program.
+pub(crate) fn kosoku() -> Result<PathBuf, String> {
+    const VERSION: &str = "0.1.0";
+    let folder = shell::target().join(format!("kosoku-{VERSION}"));
+    let program = folder.join("bin/kosoku");
+    if !program.exists() {
+        println!("installing kosoku {VERSION}");
+        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        let mut install = Command::new(folder.join("bin/pip"));
+        shell::run(install.args(["install", "--quiet", &format!("kosoku=={VERSION}")]))?;
+    }
+    Ok(program)
+}
+
 /// Installs Debian packages if one of their programs is missing.
 ///
 /// Where that cannot be done, the error names the exact command.

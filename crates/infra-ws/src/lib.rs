@@ -33,6 +33,7 @@
 
 mod admission;
 mod app;
+pub mod browser;
 mod budget;
 pub mod changes;
 #[cfg(feature = "client")]
@@ -40,6 +41,8 @@ pub mod client;
 mod close;
 mod connection;
 mod driver;
+#[cfg(feature = "axum")]
+pub mod extract;
 mod facts;
 mod frame;
 pub mod history;
@@ -58,8 +61,12 @@ mod registry;
 pub mod resume;
 pub mod room;
 mod rooms;
+#[cfg(feature = "suite")]
+pub mod suite;
 pub mod sync;
 mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod token;
 mod tracker;
 mod upgrade;
@@ -76,7 +83,7 @@ pub use hub::{Drained, Hub};
 pub use index::NotIdentified;
 pub use lanes::Priority;
 pub use ledger::Ledger;
-pub use listener::serve;
+pub use listener::{serve, serve_stream};
 pub use options::{CloseCodes, Options};
 pub use origin::{OriginPolicy, OriginRefused};
 pub use rooms::Rooms;

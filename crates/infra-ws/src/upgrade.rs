@@ -34,6 +34,16 @@ impl Refused {
     fn new(status: StatusCode, why: impl Into<String>) -> Self {
         Self { status, why: why.into(), header: None }
     }
+
+    /// Returns the answer for the client, with the reason as its body.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(self.why);
+        *response.status_mut() = self.status;
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
 }
 
 impl fmt::Display for Refused {

@@ -199,7 +199,8 @@ impl Room {
         let Some(link) = inside.links.get_mut(&id) else { return true };
         let Flow::Catching { held, is_overrun } = &mut link.flow else { return true };
         let CaughtUp { base, entries } = caught_up;
-        if *is_overrun || !(epoch.is_empty() || base.epoch.is_empty() || epoch == base.epoch) {
+        // An empty epoch behind another one is a stream that is to begin anew.
+        if *is_overrun || !(epoch.is_empty() || epoch == base.epoch) {
             held.clear();
             *is_overrun = false;
             return false;

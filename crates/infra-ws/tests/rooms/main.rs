@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::allow_attributes,
     unreachable_pub,
@@ -10,7 +11,9 @@
 )]
 
 mod changes;
+mod crowd;
 mod game;
+mod law;
 mod layers;
 mod members;
 mod nodes;

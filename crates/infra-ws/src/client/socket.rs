@@ -1,16 +1,25 @@
-//! A small client, for tests, load generators and tools (feature `client`).
+//! One connection to a server, as it is.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use infra_core::{Error, ErrorKind, Result};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
 use crate::close::Close;
+
+const CONNECT: &str = "connect WebSocket";
+
+fn invalid(what: &str) -> Error {
+    Error::invalid(CONNECT, what.to_owned())
+}
 
 /// What the server sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +32,23 @@ pub enum Received {
     Closed(Option<Close>),
 }
 
+/// What a connection runs over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A connection to a server.
-#[derive(Debug)]
-pub struct Client(WebSocketStream<TcpStream>);
+pub struct Client {
+    socket: WebSocketStream<Box<dyn Stream>>,
+    /// The server's close, once it came; the answer to it may still have to be sent.
+    close: Option<Received>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
+    }
+}
 
 impl Client {
     /// Connects to `url` (`ws://host:port/path`) with additional headers.
@@ -40,14 +63,8 @@ impl Client {
     ///
     /// Dropping the future gives the connection up.
     pub async fn connect(url: &str, headers: &[(&'static str, &str)]) -> Result<Self> {
-        const CONNECT: &str = "connect WebSocket";
-        let invalid = |what: &str| Error::invalid(CONNECT, what.to_owned());
-        let mut request = url.into_client_request().map_err(|_| invalid(url))?;
-        for (name, value) in headers {
-            let value = value.parse().map_err(|_| invalid(name))?;
-            request.headers_mut().insert(*name, value);
-        }
-        let host = request.uri().authority().ok_or_else(|| invalid(url))?.to_string();
+        let uri: http::Uri = url.parse().map_err(|_| invalid(url))?;
+        let host = uri.authority().ok_or_else(|| invalid(url))?.to_string();
         let socket = TcpStream::connect(&host).await.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, CONNECT).detail(host).because(cause)
         })?;
@@ -55,9 +72,31 @@ impl Client {
         socket
             .set_nodelay(true)
             .map_err(|cause| Error::new(ErrorKind::Unavailable, CONNECT).because(cause))?;
+        Self::over(socket, url, headers).await
+    }
+
+    /// Connects over a stream of any kind, such as TLS or a pipe of a test.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the connection up.
+    pub async fn over<S>(stream: S, url: &str, headers: &[(&'static str, &str)]) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut request = url.into_client_request().map_err(|_| invalid(url))?;
+        for (name, value) in headers {
+            let value = value.parse().map_err(|_| invalid(name))?;
+            request.headers_mut().insert(*name, value);
+        }
         let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
-        match client_async_with_config(request, socket, Some(config)).await {
-            Ok((socket, _response)) => Ok(Self(socket)),
+        let stream: Box<dyn Stream> = Box::new(stream);
+        match client_async_with_config(request, stream, Some(config)).await {
+            Ok((socket, _response)) => Ok(Self { socket, close: None }),
             Err(cause) => {
                 Err(Error::new(ErrorKind::Denied, CONNECT).detail(cause.to_string()).because(cause))
             }
@@ -91,7 +130,7 @@ impl Client {
     }
 
     async fn send_message(&mut self, message: Message) -> Result<()> {
-        self.0
+        self.socket
             .send(message)
             .await
             .map_err(|cause| Error::new(ErrorKind::Unavailable, "send to WebSocket").because(cause))
@@ -112,21 +151,53 @@ impl Client {
             .map_err(|_| Error::new(ErrorKind::Timeout, "receive from WebSocket"))
     }
 
-    async fn next(&mut self) -> Received {
+    /// Waits for the next message as long as the server gives a sign of life, such as a ping, within
+    /// `silence`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] if it gave none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    pub async fn receive_while_alive(&mut self, silence: Duration) -> Result<Received> {
         loop {
-            match self.0.next().await {
-                Some(Ok(Message::Text(text))) => return Received::Text(text.to_string()),
-                Some(Ok(Message::Binary(bytes))) => return Received::Binary(bytes),
-                Some(Ok(Message::Close(frame))) => {
-                    return Received::Closed(frame.map(|frame| Close {
-                        code: frame.code.into(),
-                        reason: frame.reason.to_string().into(),
-                    }));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Received::Closed(None),
+            match tokio::time::timeout(silence, self.step()).await {
+                Ok(Some(received)) => return Ok(received),
+                Ok(None) => {}
+                Err(_) => return Err(Error::new(ErrorKind::Timeout, "hear of WebSocket")),
             }
         }
+    }
+
+    async fn next(&mut self) -> Received {
+        loop {
+            if let Some(received) = self.step().await {
+                return received;
+            }
+        }
+    }
+
+    /// Takes the next frame; returns it unless it is one that the library answers by itself.
+    async fn step(&mut self) -> Option<Received> {
+        if self.close.is_none() {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => return Some(Received::Text(text.to_string())),
+                Some(Ok(Message::Binary(bytes))) => return Some(Received::Binary(bytes)),
+                Some(Ok(Message::Close(frame))) => {
+                    self.close = Some(Received::Closed(frame.map(|frame| Close {
+                        code: frame.code.into(),
+                        reason: frame.reason.to_string().into(),
+                    })));
+                }
+                Some(Ok(_)) => return None,
+                Some(Err(_)) | None => return Some(Received::Closed(None)),
+            }
+        }
+        // The library has the answer ready; without it the server would think the client is lost.
+        let _answered = self.socket.flush().await.is_ok();
+        self.close.clone()
     }
 
     /// Closes the connection and waits up to `patience` for the server's answer.
@@ -136,8 +207,8 @@ impl Client {
     /// Dropping the future cuts the connection.
     pub async fn close(mut self, patience: Duration) {
         let polite = async {
-            if self.0.close(None).await.is_ok() {
-                while let Some(Ok(_)) = self.0.next().await {}
+            if self.socket.close(None).await.is_ok() {
+                while let Some(Ok(_)) = self.socket.next().await {}
             }
         };
         let _in_time = tokio::time::timeout(patience, polite).await.is_ok();

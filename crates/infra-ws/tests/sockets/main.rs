@@ -8,6 +8,10 @@
     reason = "a panic is how a test fails"
 )]
 
+mod attacks;
+mod autobahn;
+mod doors;
+
 use std::{
     net::SocketAddr,
     sync::{

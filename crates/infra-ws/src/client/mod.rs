@@ -1,0 +1,14 @@
+//! Clients, for services that call others, tests, load generators and tools (feature `client`).
+//!
+//! A [`Client`] is one connection, as it is. [`Rooms`] speaks the protocol of
+//! [`wire`](crate::wire) and stays connected: it comes back after growing pauses, resumes where it
+//! stopped, and follows the state of rooms.
+
+mod followed;
+mod rooms;
+mod socket;
+
+pub use self::{
+    rooms::{Heard, Rooms, RoomsOptions},
+    socket::{Client, Received},
+};

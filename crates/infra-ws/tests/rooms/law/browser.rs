@@ -1,0 +1,203 @@
+//! The client of the browser, in Chromium without a head.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    http::header::CONTENT_TYPE,
+    response::{Html, IntoResponse},
+    routing::get,
+};
+use fantoccini::{Client, ClientBuilder};
+use infra_core::random::Random;
+use infra_ws::{browser, sync};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{
+    clients::{Listener, Told, check},
+    seeds,
+    site::{Nodes, ROOM},
+};
+
+/// How to get what these tests need.
+const INSTALL: &str = "chromedriver is needed: apt-get install chromium chromium-driver";
+
+const PAGE: &str = "<!doctype html><title>rooms</title><script type=module src=/page.js></script>";
+
+/// What the page does with the modules.
+const SCRIPT: &str = r#"
+import { Rooms } from "./rooms.js";
+import { apply, hash } from "./delta.js";
+
+let rooms = null;
+window.told = [];
+window.begin = (url, user, room) => {
+  rooms?.stop();
+  window.told = [];
+  window.state = null;
+  rooms = new Rooms({
+    url,
+    token: () => user,
+    link: { firstPause: 5, longestPause: 50 },
+    onJoined: (room, { from, recovered }) => told.push({ from, recovered }),
+    onEvent: (room, { data }) => told.push({ place: rooms.place(room), data }),
+    onState: (room, part, state) => (window.state = state),
+    onRefused: (room, { code, message }) => told.push({ refused: `${code}: ${message}` }),
+  });
+  rooms.join(room);
+  rooms.follow(room);
+  rooms.start();
+};
+window.ask = (method, data, room) => rooms.request(method, data, room).catch(({ code }) => code);
+window.publish = (room, data) => rooms.publish(room, data);
+window.judge = (cases) => Promise.all(cases.map(async ([before, patch, after, wanted]) => {
+  const result = apply(before, patch);
+  return (await hash(result)) === wanted && (await hash(after)) === wanted;
+}));
+window.isReady = true;
+"#;
+
+/// A browser with the page open; it ends with this value.
+#[derive(Debug)]
+struct Browser {
+    driver: Child,
+    page: Client,
+}
+
+impl Browser {
+    async fn open(url: &str) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect(INSTALL);
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        let words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+        let chrome = json!({"goog:chromeOptions": {"args": words}});
+        let connector = hyper_util::client::legacy::connect::HttpConnector::new();
+        let mut builder = ClientBuilder::new(connector);
+        builder.capabilities(chrome.as_object().unwrap().clone());
+        let page = builder.connect(&format!("http://127.0.0.1:{}", port.unwrap())).await.unwrap();
+        page.goto(url).await.unwrap();
+        let browser = Self { driver, page };
+        while browser.run("return window.isReady === true", Vec::new()).await != json!(true) {}
+        browser
+    }
+
+    async fn run(&self, script: &str, words: Vec<Value>) -> Value {
+        self.page.execute(script, words).await.unwrap()
+    }
+
+    /// Runs a script that promises its answer.
+    async fn promise(&self, call: &str, words: Vec<Value>) -> Value {
+        let script = format!("const done = [...arguments].pop(); {call}.then(done)");
+        self.page.execute_async(&script, words).await.unwrap()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Chromium ends with its driver.
+        let _ended = self.driver.kill().is_ok() && self.driver.wait().is_ok();
+    }
+}
+
+#[async_trait]
+impl Listener for Browser {
+    async fn begin(&mut self, url: &str, user: &str) {
+        self.run("begin(...arguments)", vec![json!(url), json!(user), json!(ROOM)]).await;
+    }
+
+    async fn told(&mut self) -> Vec<Told> {
+        let told = self.run("return told.splice(0)", Vec::new()).await;
+        let read = |told: &Value| {
+            assert!(told["refused"].is_null(), "{told}");
+            if told["recovered"].is_null() {
+                let place = serde_json::from_value(told["place"].clone()).unwrap();
+                return Told::Event { place, data: told["data"].clone() };
+            }
+            let from = serde_json::from_value(told["from"].clone()).unwrap();
+            let recovered = serde_json::from_value(told["recovered"].clone()).unwrap();
+            Told::Joined { from, recovered }
+        };
+        told.as_array().unwrap().iter().map(read).collect()
+    }
+
+    async fn state(&mut self) -> Value {
+        self.run("return state", Vec::new()).await
+    }
+}
+
+/// Serves the page with the modules beside it.
+async fn page() -> SocketAddr {
+    let script = |text: &'static str| {
+        get(move || async move { ([(CONTENT_TYPE, "text/javascript")], text).into_response() })
+    };
+    let router = Router::new()
+        .route("/", get(|| async { Html(PAGE) }))
+        .route("/page.js", script(SCRIPT))
+        .route("/link.js", script(browser::LINK))
+        .route("/rooms.js", script(browser::ROOMS))
+        .route("/delta.js", script(browser::DELTA));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_the_browser_hears_everything_in_order_or_is_told() {
+    let origin = format!("http://{}", page().await);
+    let mut browser = Browser::open(&origin).await;
+    for seed in seeds("WS_BROWSER_SEEDS", 3) {
+        let mut site = Nodes::for_pages_of(&origin).await;
+        check(seed, &mut site, &mut browser).await;
+        site.end().await;
+    }
+
+    let site = Nodes::for_pages_of(&origin).await;
+    browser.begin(&site.url(0), "user-1").await;
+    while browser.told().await.is_empty() {}
+    let said = browser.promise("publish(...arguments)", vec![json!(ROOM), json!("hello")]).await;
+    assert_eq!(said["place"]["offset"], 1);
+    let refused = browser.promise("ask(...arguments)", vec![json!("unknown")]).await;
+    assert_eq!(refused, "not_found", "this server answers no question");
+
+    let (random, mut cases) = (Random::seeded(7), Vec::new());
+    for _ in 0..100 {
+        let (before, after) = (value(&random, 4), value(&random, 4));
+        let patch = sync::diff(&before, &after);
+        cases.push(json!([before, patch, after, sync::hash(&after)]));
+    }
+    // As text, so that the driver makes nothing else of a name like `__proto__`.
+    let text = serde_json::to_string(&cases).unwrap();
+    let judged = browser.promise("judge(JSON.parse(arguments[0]))", vec![json!(text)]).await;
+    assert_eq!(judged, json!(vec![true; cases.len()]), "the browser's state is the server's");
+    site.end().await;
+}
+
+/// Makes a random value; its names are such as trip up whoever sorts or escapes them otherwise.
+fn value(random: &Random, depth: u64) -> Value {
+    let names = ["a", "b/c", "d~e", "é", "\u{ffff}", "\u{1f3b2}", "__proto__", "10", "9", ""];
+    match random.below(if depth == 0 { 4 } else { 7 }) {
+        0 => Value::Null,
+        1 => json!(random.below(3) == 0),
+        2 => json!(random.below(1_000)),
+        3 => json!("\u{1f3b2}\n\"\\/\u{7f}é"),
+        4 => (0..random.below(5)).map(|_| value(random, depth - 1)).collect(),
+        _ => {
+            let chosen = names.iter().filter(|_| random.below(2) == 0);
+            chosen.map(|name| ((*name).to_owned(), value(random, depth - 1))).collect()
+        }
+    }
+}

@@ -1,0 +1,153 @@
+// A WebSocket that may break at any time: it connects again after growing, scattered pauses, asks
+// for signs of life, and gives up only when it is told to. It knows nothing of what is said on it.
+//
+// Part of infra-ws; it needs nothing but a browser (or anything else with a global WebSocket).
+
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 10_000;
+
+export class Link {
+  #options;
+  #socket = null;
+  #failures = 0;
+  #timer = null;
+  #comeBackIn = null;
+  #pulse = null;
+  #heard = 0;
+  #asked = null;
+
+  /**
+   * `onOpen()` is called for each new socket, `onMessage(message)` for each message, as parsed JSON,
+   * `onDown()` whenever a socket is given up, and `onStatus(status)` for each change:
+   * { kind: "connecting" | "open" | "waiting" | "stopped", ... }.
+   * `staysClosed(code)` says whether a close is for good; by default only what says that the client
+   * itself is at fault. `ping(now)` makes the message that asks for a sign of life.
+   * `random` and `now` are for tests.
+   */
+  constructor({
+    url,
+    protocols = [],
+    onOpen = () => {},
+    onMessage = () => {},
+    onDown = () => {},
+    onStatus = () => {},
+    staysClosed = isFault,
+    ping = () => ({ type: "ping" }),
+    firstPause = FIRST_PAUSE,
+    longestPause = LONGEST_PAUSE,
+    random = Math.random,
+    now = Date.now,
+  }) {
+    this.#options = { url, protocols, onOpen, onMessage, onDown, onStatus, staysClosed, ping };
+    Object.assign(this.#options, { firstPause, longestPause, random, now });
+  }
+
+  /** Returns whether a socket is open, or about to be. */
+  get isUp() {
+    return this.#socket !== null;
+  }
+
+  /** Connects, and stays connected; harmless if it is connected already. */
+  start() {
+    if (this.#socket !== null) return;
+    this.#failures = 0;
+    this.#connect();
+  }
+
+  /** Closes the connection for good, until `start`. */
+  stop(code = 1000, reason = "goodbye") {
+    this.#drop(code);
+    this.#options.onStatus({ kind: "stopped", code, reason });
+  }
+
+  /** Sends a message as JSON; returns whether there was a connection for it. */
+  send(message) {
+    if (this.#socket?.readyState !== 1) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** Takes the connection for good: the pauses begin anew, and it is asked for signs of life. */
+  welcome(heartbeat) {
+    this.#failures = 0;
+    this.#asked = null;
+    clearInterval(this.#pulse);
+    this.#pulse = setInterval(() => this.#beat(), heartbeat);
+    this.#options.onStatus({ kind: "open" });
+  }
+
+  /** Sets the next pause, because the server named it. */
+  comeBackIn(pause) {
+    this.#comeBackIn = pause;
+  }
+
+  /** Gives the socket up, and comes back after a pause. */
+  lose({ code = 0, reason = "" } = {}) {
+    this.#drop(1000);
+    const { firstPause, longestPause, random, onStatus } = this.#options;
+    // Full jitter: whoever lost a server together must not come back together.
+    const bound = Math.min(longestPause, firstPause * 2 ** this.#failures);
+    const pause = this.#comeBackIn ?? Math.round(random() * bound);
+    this.#comeBackIn = null;
+    this.#failures += 1;
+    this.#timer = setTimeout(() => this.#connect(), pause);
+    onStatus({ kind: "waiting", pause, code, reason });
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    const { url, protocols, onOpen, onStatus, now } = this.#options;
+    onStatus({ kind: "connecting", failures: this.#failures });
+    const socket = new WebSocket(url, protocols);
+    this.#socket = socket;
+    const isCurrent = () => socket === this.#socket;
+    socket.onopen = () => {
+      if (!isCurrent()) return;
+      this.#heard = now();
+      onOpen();
+    };
+    socket.onmessage = ({ data }) => isCurrent() && this.#receive(data);
+    socket.onclose = ({ code, reason }) => isCurrent() && this.#closed(code, reason);
+  }
+
+  #receive(data) {
+    this.#heard = this.#options.now();
+    this.#options.onMessage(JSON.parse(data));
+  }
+
+  /** Asks for a sign of life; no answer until the next beat means that the connection is dead. */
+  #beat() {
+    if (this.#asked !== null && this.#heard < this.#asked) {
+      this.lose({ reason: "nothing was heard" });
+      return;
+    }
+    this.#asked = this.#options.now();
+    this.send(this.#options.ping(this.#asked));
+  }
+
+  #closed(code, reason) {
+    if (!this.#options.staysClosed(code)) {
+      this.lose({ code, reason });
+      return;
+    }
+    this.#drop();
+    this.#options.onStatus({ kind: "stopped", code, reason });
+  }
+
+  #drop(code) {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearInterval(this.#pulse);
+    clearTimeout(this.#timer);
+    if (code !== undefined) socket?.close(code);
+    this.#options.onDown();
+  }
+}
+
+/** The closes that coming back would not change. */
+const FAULTS = new Set([1000, 1002, 1003, 1007, 1008, 1009, 4003, 4010, 4011, 4012]);
+
+function isFault(code) {
+  return FAULTS.has(code);
+}
