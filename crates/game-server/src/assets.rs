@@ -39,6 +39,7 @@ pub const GAME: &[Asset] = &[
     asset!("/icon.svg", PICTURE, "icon.svg"),
     asset!("/app.js", SCRIPT, "app.js"),
     asset!("/client.js", SCRIPT, "client.js"),
+    Asset { path: "/link.js", content_type: SCRIPT, bytes: infra_ws::browser::LINK.as_bytes() },
     asset!("/dom.js", SCRIPT, "dom.js"),
     asset!("/fold.js", SCRIPT, "fold.js"),
     asset!("/glyphs.js", SCRIPT, "glyphs.js"),

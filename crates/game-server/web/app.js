@@ -250,7 +250,7 @@ byId("open-rules").addEventListener("click", () => {
 for (const event of ["online", "visibilitychange"]) {
   const target = event === "online" ? window : document;
   target.addEventListener(event, () => {
-    if (!document.hidden && byId("status").dataset.kind === "waiting") client.retryNow();
+    if (!document.hidden && byId("status").dataset.kind === "waiting") client.start();
   });
 }
 redraw();

@@ -1,26 +1,19 @@
-// Speaks liap.v1 (docs/protocol.md) over a WebSocket that may break at any time: it connects again
-// after growing pauses, resumes where it stopped, and sends each unanswered action again under its
-// old number. It knows nothing of the page.
+// Speaks liap.v1 (docs/protocol.md) over a link that may break at any time: it resumes where it
+// stopped, and sends each unanswered action again under its old number. It knows nothing of the page.
+
+import { Link } from "./link.js";
 
 const PROTOCOL = "liap.v1";
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 10_000;
 const STAY = new Set([1000, 1002, 1003, 1007, 1008, 1009, 4000, 4004, 4029]);
 const START_ANEW = new Set([4002, 4003]);
 const SAVED_AS = "liap.session";
 
 export class Client {
   #options;
-  #socket = null;
+  #link;
   #session;
   #isWelcome = false;
   #hasState = false;
-  #failures = 0;
-  #retryTimer = null;
-  #comeBackIn = null;
-  #pulse = null;
-  #heard = 0;
-  #asked = null;
   #resend = null;
 
   /**
@@ -28,9 +21,19 @@ export class Client {
    * of the connection: { kind: "connecting" | "open" | "waiting" | "stopped", ... }.
    * `storage` (sessionStorage) keeps token, position and unanswered actions across a reload.
    */
-  constructor({ url, storage, onMessage, onStatus, random = Math.random, now = Date.now }) {
-    this.#options = { url, storage, onMessage, onStatus, random, now };
+  constructor({ url, storage, onMessage, onStatus }) {
+    this.#options = { storage, onMessage };
     this.#session = this.#load();
+    this.#link = new Link({
+      url,
+      protocols: PROTOCOL,
+      onOpen: () => this.#hello(),
+      onMessage: (message) => this.#receive(message),
+      onDown: () => this.#down(),
+      onStatus,
+      staysClosed: (code) => this.#ends(code),
+      ping: (nonce) => ({ type: "ping", nonce }),
+    });
   }
 
   /** Returns whether there is a room to come back to. */
@@ -43,28 +46,20 @@ export class Client {
     return this.#session.queue.length;
   }
 
-  /** Connects, and stays connected. */
+  /** Connects, and stays connected; at once if a pause is running, or if it was given up. */
   start() {
-    this.#failures = 0;
-    this.#open();
-  }
-
-  /** Connects at once if a pause is running, or if the connection was given up. */
-  retryNow() {
-    if (this.#socket === null) this.start();
+    this.#link.start();
   }
 
   /** Says goodbye. */
   stop() {
-    this.#drop(1000);
-    this.#tell({ kind: "stopped", code: 1000, reason: "goodbye" });
+    this.#link.stop();
   }
 
   /** Sends a message without a number; returns whether there was a connection for it. */
   request(message) {
     if (!this.#isWelcome) return false;
-    this.#send(message);
-    return true;
+    return this.#link.send(message);
   }
 
   /** Sends an action under the next number, now or as soon as it can; returns the number. */
@@ -77,22 +72,10 @@ export class Client {
     return session.lastNumber;
   }
 
-  #open() {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = null;
-    this.#tell({ kind: "connecting", failures: this.#failures });
-    const socket = new WebSocket(this.#options.url, PROTOCOL);
-    this.#socket = socket;
-    socket.onopen = () => this.#hello();
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
-    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#closed(code, reason);
-  }
-
   #hello() {
     const { token } = this.#session;
     const resume = token === null ? undefined : { token, from: this.#from() };
-    this.#heard = this.#options.now();
-    this.#send({ type: "hello", resume });
+    this.#link.send({ type: "hello", resume });
   }
 
   /** Returns the last event that was seen, as long as its state is still in memory. */
@@ -101,13 +84,7 @@ export class Client {
     return this.#hasState ? { epoch, offset } : undefined;
   }
 
-  #send(message) {
-    if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(message));
-  }
-
-  #receive(data) {
-    this.#heard = this.#options.now();
-    const message = JSON.parse(data);
+  #receive(message) {
     if (message.type === "event" && !this.#advance(message.offset)) return;
     RECEIVE[message.type]?.(this.#inside, message);
     this.#save();
@@ -120,7 +97,7 @@ export class Client {
   #advance(offset) {
     if (offset !== this.#session.offset + 1) {
       this.#hasState = false;
-      this.#lost({ code: 0, reason: "an event is missing" });
+      this.#link.lose({ reason: "an event is missing" });
       return false;
     }
     this.#session.offset = offset;
@@ -129,23 +106,10 @@ export class Client {
 
   #welcome({ heartbeat_ms }) {
     this.#isWelcome = true;
-    this.#failures = 0;
-    this.#asked = null;
-    clearInterval(this.#pulse);
-    this.#pulse = setInterval(() => this.#beat(), heartbeat_ms);
-    this.#tell({ kind: "open" });
+    this.#link.welcome(heartbeat_ms);
     const { spectating } = this.#session;
-    if (spectating !== null) this.#send({ type: "spectate", room: spectating, from: this.#from() });
-  }
-
-  /** Asks for a sign of life; no answer until the next beat means that the connection is dead. */
-  #beat() {
-    if (this.#asked !== null && this.#heard < this.#asked) {
-      this.#lost({ code: 0, reason: "nothing was heard" });
-      return;
-    }
-    this.#asked = this.#options.now();
-    this.#send({ type: "ping", nonce: this.#asked });
+    if (spectating === null) return;
+    this.#link.send({ type: "spectate", room: spectating, from: this.#from() });
   }
 
   /** What the handlers below may change. */
@@ -153,8 +117,8 @@ export class Client {
     return {
       session: this.#session,
       hasState: (has) => (this.#hasState = has),
-      comeBackIn: (pause) => (this.#comeBackIn = pause),
-      lost: (reason) => this.#lost({ code: 0, reason }),
+      comeBackIn: (pause) => this.#link.comeBackIn(pause),
+      lost: (reason) => this.#link.lose({ reason }),
       answered: (action) => this.#answered(action),
       retryLater: (pause) => {
         clearTimeout(this.#resend);
@@ -172,42 +136,19 @@ export class Client {
   #sendFirst() {
     clearTimeout(this.#resend);
     const [first] = this.#session.queue;
-    if (first !== undefined && this.#isWelcome && this.#hasState) this.#send(first);
+    if (first !== undefined && this.#isWelcome && this.#hasState) this.#link.send(first);
   }
 
-  #closed(code, reason) {
+  /** Returns whether a close is for good; some mean that the room is lost as well. */
+  #ends(code) {
     if (START_ANEW.has(code)) forgetRoom(this.#session);
-    if (STAY.has(code)) {
-      this.#drop();
-      this.#tell({ kind: "stopped", code, reason });
-      return;
-    }
-    this.#lost({ code, reason });
+    return STAY.has(code);
   }
 
-  #lost({ code, reason }) {
-    this.#drop(1000);
-    const bound = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures);
-    const pause = this.#comeBackIn ?? Math.round(this.#options.random() * bound);
-    this.#comeBackIn = null;
-    this.#failures += 1;
-    this.#retryTimer = setTimeout(() => this.#open(), pause);
-    this.#tell({ kind: "waiting", pause, code, reason });
-  }
-
-  #drop(code) {
-    const socket = this.#socket;
-    this.#socket = null;
+  #down() {
     this.#isWelcome = false;
-    clearInterval(this.#pulse);
     clearTimeout(this.#resend);
-    clearTimeout(this.#retryTimer);
-    if (code !== undefined) socket?.close(code);
     this.#save();
-  }
-
-  #tell(status) {
-    this.#options.onStatus(status);
   }
 
   #load() {
