@@ -29,6 +29,9 @@ use crate::{
 /// How long the end of a connection may take at most, once what waited is delivered.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// How long the end may take of a connection that was closed because the process holds too much.
+const SHORT_WORDS: Duration = Duration::from_millis(100);
+
 /// The most bytes that are still read of a client whose connection was closed.
 const LINGER: usize = 1024 * 1024;
 
@@ -114,6 +117,12 @@ where
         End::Close(close) => close,
     };
     let frame = CloseFrame { code: close.code.into(), reason: close.short_reason().into() };
+    if close == Close::OVERLOADED {
+        // What it holds must go now; that the client may miss the reason is the lesser evil.
+        let last = send(&mut sink, vec![Message::Close(Some(frame))]);
+        let _in_time = tokio::time::timeout(SHORT_WORDS, last).await.is_ok();
+        return Ended::Server(close);
+    }
     let polite = async {
         if send(&mut sink, vec![Message::Close(Some(frame))]).await.is_err() {
             return;

@@ -2,7 +2,10 @@
 //!
 //! `WS_CROWD` sets how many clients there are, `WS_CHURN` how many messages are said.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use infra_core::{Clock, SystemClock, clock::Instant, random::Random};
 use infra_ws::{
@@ -22,7 +25,8 @@ fn number(variable: &str, few: u64) -> u64 {
 
 /// Returns the time that goes on by itself, whatever clock a server has.
 fn now() -> Instant {
-    SystemClock::shared().now()
+    static CLOCK: LazyLock<Arc<dyn Clock>> = LazyLock::new(SystemClock::shared);
+    CLOCK.now()
 }
 
 /// A server for a crowd from one address, whose limits are else those by default.
