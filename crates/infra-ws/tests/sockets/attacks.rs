@@ -26,7 +26,7 @@ static CLOCK: LazyLock<Arc<dyn Clock>> = LazyLock::new(SystemClock::shared);
 const BUDGET: usize = 2 * 1024 * KIB;
 
 fn attackers() -> usize {
-    std::env::var("WS_ATTACKERS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+    std::env::var("WS_ATTACKERS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
 fn is_slow() -> bool {
