@@ -18,6 +18,7 @@ use bytes::Bytes;
 use infra_core::{
     Clock, Error, ErrorKind, Result,
     queue::{DeadLetter, Delivery, Message, Stats},
+    random::Random,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -172,7 +173,6 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         hand: &Hand,
         requests: mpsc::UnboundedReceiver<Request>,
-        writer: u64,
     ) -> Result<Self> {
         let loaded = picture::load(&link, options).await?;
         let replica = loaded.unwrap_or_else(|| Replica::new(options));
@@ -193,7 +193,7 @@ impl Keeper {
             outage: None,
             picture: None,
             doubted: None,
-            writer,
+            writer: Random::from_system().next_u64(),
             n_sent: 0,
             is_open: true,
         })

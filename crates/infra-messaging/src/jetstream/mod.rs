@@ -20,7 +20,6 @@ use infra_core::{
     durability::Durability,
     id::{MessageId, QueueName},
     queue::{Cause, DeadLetter, Delivery, Features, Lease, Message, Queue, Settlement, Stats},
-    random::Random,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -125,8 +124,7 @@ impl JetStreamQueue {
         let report = link.report.clone();
         let (requests, receiver) = mpsc::unbounded_channel();
         let hand = Hand { requests, failed: Arc::default() };
-        let writer = Random::from_system().next_u64();
-        let keeper = Keeper::open(link, options, clock, &hand, receiver, writer).await?;
+        let keeper = Keeper::open(link, options, clock, &hand, receiver).await?;
         // It ends when nobody holds the queue or a delivery of it any more.
         tokio::spawn(keeper.run());
         // Once this is carried out, everything before it is.
@@ -148,8 +146,9 @@ impl JetStreamQueue {
     }
 }
 
-fn other<T>(answer: Answer) -> Result<T> {
-    Err(Error::new(ErrorKind::Internal, "use queue").detail(format!("answer {answer:?}")))
+/// What an answer to another wish is told as.
+fn other() -> Error {
+    Error::new(ErrorKind::Internal, "use queue").detail("an answer to something else")
 }
 
 #[async_trait]
@@ -176,10 +175,7 @@ impl Queue for JetStreamQueue {
         let said = self.0.hand.ask(Wish::Write(command)).await;
         let is_full = said.as_ref().is_err_and(|error| *error.kind() == ErrorKind::Overloaded);
         REFUSED.add(u64::from(is_full));
-        let new = match said? {
-            Answer::New(new) => new,
-            answer => return other(answer),
-        };
+        let Answer::New(new) = said? else { return Err(other()) };
         for (message, _) in messages.iter().zip(&new).filter(|(_, is_new)| **is_new) {
             QUEUED.add_for(Urgency(message.priority), 1);
         }
@@ -192,48 +188,40 @@ impl Queue for JetStreamQueue {
             return Err(Error::invalid("receive message", detail));
         }
         let command = Command::Take { limit: limit as u64, lease };
-        match self.0.hand.ask(Wish::Take(command.encode()?)).await? {
-            Answer::Taken(taken) => {
-                HANDED_OUT.add(taken.len() as u64);
-                Ok(taken)
-            }
-            answer => other(answer),
-        }
+        let answer = self.0.hand.ask(Wish::Take(command.encode()?)).await?;
+        let Answer::Taken(taken) = answer else { return Err(other()) };
+        HANDED_OUT.add(taken.len() as u64);
+        Ok(taken)
     }
 
     async fn stats(&self) -> Result<Stats> {
-        match self.0.hand.ask(Wish::Look(Look::Stats)).await? {
-            Answer::Stats(stats) => Ok(stats),
-            answer => other(answer),
-        }
+        let answer = self.0.hand.ask(Wish::Look(Look::Stats)).await?;
+        let Answer::Stats(stats) = answer else { return Err(other()) };
+        Ok(stats)
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        match self.0.hand.ask(Wish::Look(Look::Dead(limit))).await? {
-            Answer::Dead(letters) => Ok(letters),
-            answer => other(answer),
-        }
+        let answer = self.0.hand.ask(Wish::Look(Look::Dead(limit))).await?;
+        let Answer::Dead(letters) = answer else { return Err(other()) };
+        Ok(letters)
     }
 
     async fn peek(&self, limit: usize) -> Result<Vec<Message>> {
-        match self.0.hand.ask(Wish::Look(Look::Waiting(limit))).await? {
-            Answer::Waiting(messages) => Ok(messages),
-            answer => other(answer),
-        }
+        let answer = self.0.hand.ask(Wish::Look(Look::Waiting(limit))).await?;
+        let Answer::Waiting(messages) = answer else { return Err(other()) };
+        Ok(messages)
     }
 
     async fn replay(&self, id: MessageId) -> Result<bool> {
-        match self.0.hand.write(&Command::Replay(id)).await? {
-            Answer::Is(is) => Ok(is),
-            answer => other(answer),
-        }
+        let answer = self.0.hand.write(&Command::Replay(id)).await?;
+        let Answer::Is(is) = answer else { return Err(other()) };
+        Ok(is)
     }
 
     async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64> {
-        match self.0.hand.write(&Command::purge(before, cause)).await? {
-            Answer::Count(count) => Ok(count),
-            answer => other(answer),
-        }
+        let answer = self.0.hand.write(&Command::purge(before, cause)).await?;
+        let Answer::Count(count) = answer else { return Err(other()) };
+        Ok(count)
     }
 
     async fn set_paused(&self, paused: bool) -> Result<()> {
@@ -265,9 +253,9 @@ impl Lease for Held {
         Ok(())
     }
 
-    async fn extend(&self, length: Duration) -> Result<()> {
-        let (number, lease) = (self.number, self.lease);
-        self.hand.write(&Command::Extend { number, lease, length }).await.map(|_| ())
+    async fn extend(&self, lease: Duration) -> Result<()> {
+        let (number, own) = (self.number, self.lease);
+        self.hand.write(&Command::Extend { number, lease: own, length: lease }).await.map(|_| ())
     }
 
     fn abandon(&self) {

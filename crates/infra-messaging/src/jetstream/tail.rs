@@ -73,7 +73,7 @@ async fn open(link: Link, after: u64) -> Result<Stream> {
         ack_policy: AckPolicy::None,
         filter_subject: link.log(),
         // Who reads it is gone if it does not ask any more.
-        inactive_threshold: Duration::from_secs(60),
+        inactive_threshold: Duration::from_mins(1),
         memory_storage: true,
         ..Config::default()
     };
