@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many keys of a limit can have one of their own.
-const MOST_ASSIGNED: usize = 1 << 16;
+pub(crate) const MOST_ASSIGNED: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct Declared {
@@ -170,7 +170,7 @@ impl Declared {
     pub(crate) fn set_spent(&mut self, key: &str, spent: u32, now: u64) {
         self.tidy(now);
         let place = self.find(key, now).place;
-        if place.level == Level::Own {
+        if matches!(place.level, Level::Own | Level::Assigned) {
             self.change(&place, key, now, |arithmetic, state| {
                 state.cell = arithmetic.pay(None, spent, now);
             });

@@ -2,13 +2,19 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
     clippy::allow_attributes,
-    reason = "a panic is how a test fails"
+    reason = "a panic is how a test fails, and what takes real time is measured"
 )]
 
 mod support;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use infra_ratelimit::{Limit, Limiter, Quota, address_key};
 use infra_testkit::clock::ManualClock;
@@ -33,6 +39,22 @@ fn attacker(number: u32) -> String {
     format!("10.{}.{second}.{third}", first & 3)
 }
 
+/// The slowest of a hundred decisions.
+fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// How long an old key's decisions take, which are refused: they cost it nothing.
+fn times(asks: &impl Fn(&str) -> bool, key: &str, count: usize) -> Vec<Duration> {
+    let time = |_| {
+        let begun = Instant::now();
+        assert!(!asks(key));
+        begun.elapsed()
+    };
+    (0..count).map(time).collect()
+}
+
 #[test]
 fn a_flood_of_keys_stays_within_its_bytes_and_harms_nobody_else() {
     let n_keys: u32 =
@@ -46,10 +68,15 @@ fn a_flood_of_keys_stays_within_its_bytes_and_harms_nobody_else() {
     assert!(asks(&spent) && asks(&spent) && !asks(&spent));
     assert!(asks("192.0.2.1"));
     let before = resident();
+    let quiet = p99(times(&asks, &spent, 10_000));
+    let mut flooded = Vec::new();
     let (mut admitted, mut newcomers, mut most) = (0_u64, 0_u32, 0);
     for number in 0..n_keys {
         admitted += u64::from(asks(&attacker(number)));
         most = most.max(limiter.bytes());
+        if number % 30 == 0 {
+            flooded.extend(times(&asks, &spent, 1));
+        }
         if number % (n_keys / 20) == 0 {
             // Each honest newcomer comes from a network of its own.
             newcomers += u32::from(asks(&format!("198.18.{newcomers}.1")));
@@ -57,7 +84,13 @@ fn a_flood_of_keys_stays_within_its_bytes_and_harms_nobody_else() {
         }
     }
     let grown = resident().saturating_sub(before);
-    println!("{n_keys} keys, {admitted} admitted, {most} bytes of {BUDGET}, {grown} resident");
+    let flooded = p99(flooded);
+    println!(
+        "{n_keys} keys, {admitted} admitted, {most} bytes of {BUDGET}, {grown} resident; p99 of \
+         another key {quiet:?} before and {flooded:?} during the flood"
+    );
+    // Far above what a decision takes, far below a pause that stops all.
+    assert!(flooded < quiet * 20 + Duration::from_millis(1), "{quiet:?} before, {flooded:?} now");
     assert!(most <= BUDGET && grown <= 2 * BUDGET, "{most} bytes kept, {grown} resident");
     assert!(newcomers >= 20, "{newcomers} of 20 honest newcomers were admitted");
     assert!(asks("192.0.2.1") && !asks("192.0.2.1"), "an old key has what it had");

@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-fn game(options: Options) -> (ManualClock, GameLimiter) {
+fn game(options: &Options) -> (ManualClock, GameLimiter) {
     let clock = ManualClock::new();
     let rules = options.rules().unwrap();
     let limiter = options
@@ -64,7 +64,7 @@ const COSTS: [(Action, u32, [u32; 5]); 13] = [
 
 #[tokio::test]
 async fn every_action_takes_its_cost_from_the_player() {
-    let (_clock, game) = game(Options::new().unwrap().player(slow(100)));
+    let (_clock, game) = game(&Options::new().unwrap().player(slow(100)));
     for (idx, (action, cost, _)) in COSTS.into_iter().enumerate() {
         let player = format!("player {idx}");
         assert!(act(&game, &player, "ack", action).await.is_admitted(), "{action:?}");
@@ -99,7 +99,7 @@ fn every_phase_divides_the_cost_and_never_below_one() {
 
 #[tokio::test]
 async fn the_phase_is_that_of_the_players_own_room_and_changes_what_is_paid() {
-    let (_clock, game) = game(Options::new().unwrap().player(slow(30)));
+    let (_clock, game) = game(&Options::new().unwrap().player(slow(30)));
     for (phase, wanted) in [(Phase::Lobby, 20), (Phase::Turn, 17), (Phase::Scoring, 12)] {
         let facts = facts("ann", None, "ack");
         let decision = game.act(&facts, Action::CreateRoom, Some(phase)).await.unwrap();
@@ -110,7 +110,7 @@ async fn the_phase_is_that_of_the_players_own_room_and_changes_what_is_paid() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_room_binds_its_players_together_and_its_refusals_cost_them_nothing() {
     let room = Limit::log(Window::per_minute(50).unwrap());
-    let (_clock, game) = game(Options::new().unwrap().player(slow(100)).room(room));
+    let (_clock, game) = game(&Options::new().unwrap().player(slow(100)).room(room));
     let tasks: Vec<_> = (0..10)
         .map(|player| {
             let game = game.clone();
@@ -142,7 +142,7 @@ async fn a_room_binds_its_players_together_and_its_refusals_cost_them_nothing() 
 
 #[tokio::test]
 async fn events_have_limits_of_their_own_and_none_passes_unseen() {
-    let (clock, game) = game(Options::new().unwrap().player(slow(10_000)).room(slow(10_000)));
+    let (clock, game) = game(&Options::new().unwrap().player(slow(10_000)).room(slow(10_000)));
     for (message, most, limit) in [
         ("ping", 120, "event ping"),
         ("ack", 200, "event ack"),
@@ -175,7 +175,7 @@ async fn events_have_limits_of_their_own_and_none_passes_unseen() {
 
 #[tokio::test]
 async fn nobody_shares_the_budget_of_all_who_are_not_signed_in() {
-    let (_clock, game) = game(Options::new().unwrap().player(slow(1)));
+    let (_clock, game) = game(&Options::new().unwrap().player(slow(1)));
     let from = |address: &str| Facts {
         address: address.parse().unwrap(),
         player: None,
@@ -216,7 +216,7 @@ async fn until(game: &GameLimiter, wanted: u32) {
 
 #[tokio::test]
 async fn sockets_are_counted_while_they_are_open_and_no_more_than_there_may_be() {
-    let (_clock, game) = game(Options::new().unwrap().connections(10, 2, 5));
+    let (_clock, game) = game(&Options::new().unwrap().connections(10, 2, 5));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, game.clone()));
@@ -237,7 +237,7 @@ async fn sockets_are_counted_while_they_are_open_and_no_more_than_there_may_be()
 
 #[tokio::test]
 async fn to_come_and_go_is_not_free() {
-    let (_clock, game) = game(Options::new().unwrap().arrivals(slow(3)));
+    let (_clock, game) = game(&Options::new().unwrap().arrivals(slow(3)));
     let address = "203.0.113.7".parse().unwrap();
     for _ in 0..3 {
         assert!(game.connect(address, None).await.unwrap().1.is_some());

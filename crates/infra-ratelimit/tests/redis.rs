@@ -437,3 +437,47 @@ async fn five_nodes_keep_the_limit_while_redis_dies_and_returns() {
     assert!(nodes.iter().all(|node| node.p99 < Duration::from_millis(500)), "{nodes:?}");
     assert!(limit * 9 <= admitted * 10 && admitted * 10 <= limit * 11, "{admitted} of {limit}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_has_a_limit_of_its_own_on_every_node_that_is_told_and_in_an_outage() {
+    let mut server = Server::start(Kind::Redis).await.unwrap();
+    let limiter = lonely(&server, Outage::Share).await;
+    let premium = Quota::new(80, Duration::from_hours(1)).unwrap();
+    limiter.assign("all", "ann", premium).unwrap();
+    assert_eq!(admitted(&limiter, 60).await, 60);
+    let bob = [charge("all", "bob", 41)];
+    assert_eq!(limiter.peek(&bob).await.unwrap().verdict, Verdict::Never);
+    let otherwise = limiter.assign("all", "ann", Limit::log(Window::per_second(5).unwrap()));
+    assert_eq!(otherwise.unwrap_err().kind(), &ErrorKind::Invalid);
+    let undeclared = limiter.assign("nobody", "ann", premium);
+    assert_eq!(undeclared.unwrap_err().kind(), &ErrorKind::Invalid);
+    server.kill().unwrap();
+    assert_eq!(admitted(&limiter, 20).await, 5, "a quarter of the 20 that are left");
+    server.restart().await.unwrap();
+    until(&limiter, false).await;
+    // The server has lost what was spent; this node adds what passed without it.
+    assert_eq!(limiter.peek(&[charge("all", "ann", 1)]).await.unwrap().capacity, 80);
+    limiter.unassign("all", "ann").unwrap();
+    assert_eq!(limiter.peek(&[charge("all", "ann", 1)]).await.unwrap().capacity, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_forgets_what_was_spent_and_a_block_for_every_node() {
+    let options = options();
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let limiter = RedisLimiter::connect(options.clone(), Arc::new(ManualClock::new())).await;
+        let window = Window::per_second(2).unwrap();
+        let blocks = Limit::fixed(window).block(Duration::from_mins(5));
+        both.push(limiter.unwrap().limit("blocks", blocks).unwrap());
+    }
+    let one = [charge("blocks", "ann", 1)];
+    for admits in [true, true, false] {
+        assert_eq!(both[0].acquire(&one).await.unwrap().is_admitted(), admits);
+    }
+    assert_eq!(both[1].acquire(&one).await.unwrap().retry_after(), Some(Duration::from_mins(5)));
+    both[0].reset("blocks", "ann").await.unwrap();
+    assert!(both[1].acquire(&one).await.unwrap().is_admitted());
+    let undeclared = both[0].reset("nobody", "ann").await.unwrap_err();
+    assert_eq!(undeclared.kind(), &ErrorKind::Invalid);
+}

@@ -208,6 +208,51 @@ impl RedisLimiter {
         self
     }
 
+    /// Gives one key a limit of its own, as a tier or an exception; it counts in the same way as the
+    /// limit of all.
+    ///
+    /// It is this limiter that knows of it, so each node is told. What the key has spent stays spent.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared, or counts in another
+    /// way; [`Overloaded`](infra_core::ErrorKind::Overloaded) beyond 65,536 keys of a limit.
+    pub fn assign(&self, name: &str, key: &str, limit: impl Into<Limit>) -> Result<()> {
+        self.share.assign(name, key, limit.into())
+    }
+
+    /// Puts a key back under the limit of all others.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared.
+    pub fn unassign(&self, name: &str, key: &str) -> Result<()> {
+        self.share.unassign(name, key)
+    }
+
+    /// Forgets what a key has spent, and that it is blocked, for all nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared;
+    /// [`Unavailable`](infra_core::ErrorKind::Unavailable) while Redis is lost: then only this node's
+    /// share has forgotten it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it done or not done; it may be repeated.
+    pub async fn reset(&self, name: &str, key: &str) -> Result<()> {
+        let name = self.share.name(name)?;
+        self.share.reset(name, key)?;
+        let lines = self.lines(&[Charge::one(name, key)], Mode::Peek)?;
+        for line in &lines {
+            if !self.store.forget(line).await {
+                return Err(Error::new(ErrorKind::Unavailable, "reset limit"));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns whether Redis is lost at the moment.
     pub fn is_lost(&self) -> bool {
         self.store.is_lost.load(Ordering::Acquire)
@@ -226,7 +271,8 @@ impl RedisLimiter {
                 let detail = format!("limit {} is held, so it is reserved", charge.limit);
                 return Err(Error::invalid(ACQUIRE, detail));
             }
-            lines.push(self.store.line(charge, limit));
+            let own = self.share.assigned(charge.limit, &charge.key);
+            lines.push(self.store.line(charge, own.as_ref().unwrap_or(limit)));
         }
         Ok(lines)
     }

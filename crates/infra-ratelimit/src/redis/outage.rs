@@ -3,13 +3,13 @@
 use std::{collections::HashMap, num::NonZeroU32};
 
 use infra_core::{
-    Result,
+    Error, ErrorKind, Result,
     limit::{Charge, Decision, RateLimiter as _, Reservation},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::script::Mode;
-use crate::{limit::Limit, limiter::Limiter, telemetry::UNSETTLED};
+use crate::{declared::MOST_ASSIGNED, limit::Limit, limiter::Limiter, telemetry::UNSETTLED};
 
 /// For how many keys it is remembered what passed during an outage.
 const MOST_KEYS: usize = 1 << 17;
@@ -30,6 +30,8 @@ pub(super) struct Share {
     limiter: Mutex<Limiter>,
     nodes: NonZeroU32,
     limits: Mutex<Vec<(&'static str, Limit)>>,
+    /// The keys of each limit that have one of their own.
+    assigned: RwLock<HashMap<&'static str, HashMap<Box<str>, Limit>>>,
     ledger: Mutex<Ledger>,
 }
 
@@ -39,6 +41,7 @@ impl Share {
             limiter: Mutex::new(limiter),
             nodes,
             limits: Mutex::default(),
+            assigned: RwLock::default(),
             ledger: Mutex::default(),
         }
     }
@@ -53,8 +56,57 @@ impl Share {
         Ok(())
     }
 
-    pub(super) fn limit(&self, name: &str) -> Option<Limit> {
-        self.limits.lock().iter().find(|(own, _)| *own == name).map(|(_, limit)| *limit)
+    /// Returns a key's limit: one of its own, or that of all.
+    fn limit(&self, name: &str, key: &str) -> Option<Limit> {
+        self.assigned(name, key).or_else(|| Some(self.declared(name)?.1))
+    }
+
+    fn declared(&self, name: &str) -> Option<(&'static str, Limit)> {
+        self.limits.lock().iter().find(|(own, _)| *own == name).copied()
+    }
+
+    /// Returns the limit that a key has of its own.
+    pub(super) fn assigned(&self, name: &str, key: &str) -> Option<Limit> {
+        self.assigned.read().get(name)?.get(key).copied()
+    }
+
+    /// Gives a key a limit of its own, of the same algorithm as that of all.
+    pub(super) fn assign(&self, name: &str, key: &str, limit: Limit) -> Result<()> {
+        let refuse = |detail| Error::invalid("assign a limit to a key", detail);
+        let (name, of_all) =
+            self.declared(name).ok_or_else(|| refuse(format!("limit {name} is not declared")))?;
+        if std::mem::discriminant(&of_all.algorithm) != std::mem::discriminant(&limit.algorithm) {
+            return Err(refuse(format!("limit {name} counts in another way")));
+        }
+        let share = limit.share(self.nodes)?;
+        let mut assigned = self.assigned.write();
+        let keys = assigned.entry(name).or_default();
+        if MOST_ASSIGNED <= keys.len() && !keys.contains_key(key) {
+            return Err(Error::new(ErrorKind::Overloaded, "assign a limit to a key"));
+        }
+        keys.insert(key.into(), limit);
+        drop(assigned);
+        self.limiter().assign(name, key, share)
+    }
+
+    /// Puts a key back under the limit of all.
+    pub(super) fn unassign(&self, name: &str, key: &str) -> Result<()> {
+        if let Some(keys) = self.assigned.write().get_mut(name) {
+            keys.remove(key);
+        }
+        self.limiter().unassign(name, key)
+    }
+
+    /// Forgets what a key has spent.
+    pub(super) fn reset(&self, name: &'static str, key: &str) -> Result<()> {
+        self.ledger.lock().remove(&(name, key.to_owned()));
+        self.limiter().reset(name, key)
+    }
+
+    /// Returns a declared limit's own name.
+    pub(super) fn name(&self, name: &str) -> Result<&'static str> {
+        let undeclared = || Error::invalid("change limit", format!("limit {name} is not declared"));
+        self.declared(name).map(|(name, _)| name).ok_or_else(undeclared)
     }
 
     fn limiter(&self) -> Limiter {
@@ -103,7 +155,7 @@ impl Share {
         let limiter = self.limiter();
         let mut passed = Vec::new();
         for ((name, key), seed) in &mut *self.ledger.lock() {
-            let Some(limit) = self.limit(name) else { continue };
+            let Some(limit) = self.limit(name, key) else { continue };
             let now = limiter.now();
             let spent = limiter.spent(name, key);
             let left = seed.left(limit, self.nodes, now);

@@ -110,6 +110,20 @@ impl Store {
         self.shared.run(lines, mode).await
     }
 
+    /// Forgets a key; false if Redis is lost, from now on or already.
+    pub(super) async fn forget(&self, line: &Line) -> bool {
+        let Some(mut connection) = self.shared.connection.lock().clone() else { return false };
+        let deleted = async move {
+            redis::cmd("DEL").arg(&line.key).query_async::<u64>(&mut connection).await
+        };
+        let is_done =
+            matches!(tokio::time::timeout(self.shared.options.timeout, deleted).await, Ok(Ok(_)));
+        if !is_done {
+            self.shared.lose();
+        }
+        is_done
+    }
+
     /// Gives back what a reservation did not use, soon.
     pub(super) fn settle_later(&self, line: Line) {
         let mut unsettled = self.shared.unsettled.lock();
