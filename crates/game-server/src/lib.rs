@@ -6,6 +6,7 @@ pub mod config;
 pub mod credentials;
 pub mod domain;
 pub mod generate;
+pub mod limits;
 pub mod observe;
 pub mod protocol;
 pub mod rooms;

@@ -1,6 +1,9 @@
 //! The options as they are written: on the command line, in the environment, in a file.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
@@ -141,6 +144,47 @@ pub struct Options {
     /// How long the end may take after SIGTERM, in seconds [default: 10].
     #[arg(long, env = "GAME_SERVER_GRACE", value_name = "SECONDS")]
     pub grace: Option<u32>,
+    /// Whether the limits below refuse (`enforce`) or only count what they would refuse (`trial`)
+    /// [default: enforce].
+    #[arg(long, env = "GAME_SERVER_LIMITS", value_name = "MODE")]
+    pub limits: Option<String>,
+    /// The tokens of a player, and in how many seconds they come back [default: 120/120].
+    #[arg(long, env = "GAME_SERVER_LIMIT_PLAYER", value_name = "COUNT/SECONDS")]
+    pub limit_player: Option<String>,
+    /// The tokens of all players of a room together, within so many seconds [default: 300/60].
+    #[arg(long, env = "GAME_SERVER_LIMIT_ROOM", value_name = "COUNT/SECONDS")]
+    pub limit_room: Option<String>,
+    /// How often an address may connect, create, join or watch a room [default: four times
+    /// connections-per-address a minute].
+    #[arg(long, env = "GAME_SERVER_LIMIT_ARRIVALS", value_name = "COUNT/SECONDS")]
+    pub limit_arrivals: Option<String>,
+    /// How many HTTP requests an address may make [default: ten times connections-per-address a
+    /// minute].
+    #[arg(long, env = "GAME_SERVER_LIMIT_REQUESTS", value_name = "COUNT/SECONDS")]
+    pub limit_requests: Option<String>,
+    /// How many actions of one connection pass at once, and in how many seconds as many again
+    /// [default: 20/2].
+    #[arg(long, env = "GAME_SERVER_LIMIT_INPUT", value_name = "COUNT/SECONDS")]
+    pub limit_input: Option<String>,
+    /// The same for chat and emoji [default: 10/5].
+    #[arg(long, env = "GAME_SERVER_LIMIT_CHAT", value_name = "COUNT/SECONDS")]
+    pub limit_chat: Option<String>,
+    /// The same for all other messages, malformed ones among them [default: 20/4].
+    #[arg(long, env = "GAME_SERVER_LIMIT_CONTROL", value_name = "COUNT/SECONDS")]
+    pub limit_control: Option<String>,
+    /// How many times the table of single messages a player has [default: 1].
+    #[arg(long, env = "GAME_SERVER_LIMIT_MESSAGES", value_name = "FACTOR")]
+    pub limit_messages: Option<u32>,
+    /// The most connections of one player [default: 4].
+    #[arg(long, env = "GAME_SERVER_CONNECTIONS_PER_PLAYER", value_name = "COUNT")]
+    pub connections_per_player: Option<u32>,
+    /// The most spectators of a room [default: 256].
+    #[arg(long, env = "GAME_SERVER_SPECTATORS", value_name = "COUNT")]
+    pub spectators: Option<u32>,
+    /// A proxy that is believed when it names the client in `X-Forwarded-For`; may be repeated.
+    /// Without it the client is whoever connects.
+    #[arg(long, env = "GAME_SERVER_TRUST_PROXY", value_name = "IP", value_delimiter = ',')]
+    pub trust_proxy: Option<Vec<IpAddr>>,
 }
 
 impl Options {
@@ -172,6 +216,18 @@ impl Options {
             rooms: self.rooms.or(weaker.rooms),
             resume_events: self.resume_events.or(weaker.resume_events),
             grace: self.grace.or(weaker.grace),
+            limits: self.limits.or(weaker.limits),
+            limit_player: self.limit_player.or(weaker.limit_player),
+            limit_room: self.limit_room.or(weaker.limit_room),
+            limit_arrivals: self.limit_arrivals.or(weaker.limit_arrivals),
+            limit_requests: self.limit_requests.or(weaker.limit_requests),
+            limit_input: self.limit_input.or(weaker.limit_input),
+            limit_chat: self.limit_chat.or(weaker.limit_chat),
+            limit_control: self.limit_control.or(weaker.limit_control),
+            limit_messages: self.limit_messages.or(weaker.limit_messages),
+            connections_per_player: self.connections_per_player.or(weaker.connections_per_player),
+            spectators: self.spectators.or(weaker.spectators),
+            trust_proxy: self.trust_proxy.or(weaker.trust_proxy),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     backend::{Backend, Role},
+    limits::Limits,
     options::{Options, Recovery},
 };
 use crate::domain::{self, Millis};
@@ -16,7 +17,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(option: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(super) fn new(option: impl Into<String>, why: impl fmt::Display) -> Self {
         Self { option: option.into(), why: why.to_string() }
     }
 }
@@ -68,6 +69,8 @@ pub struct Settings {
     pub resume_events: u32,
     /// How long the end may take.
     pub grace: Duration,
+    /// How much is admitted.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -86,6 +89,9 @@ impl Settings {
 
     fn check(options: Options) -> Result<Self, ConfigError> {
         let room = room_settings(&options)?;
+        let connections_per_address =
+            at_least_one("connections-per-address", options.connections_per_address.unwrap_or(64))?;
+        let limits = Limits::of(&options, connections_per_address)?;
         let data = options.data.unwrap_or_else(|| PathBuf::from("data"));
         let stored = |role: Role, url: Option<&String>| match url {
             Some(url) => {
@@ -101,6 +107,7 @@ impl Settings {
                 .map_err(|why| ConfigError::new(Role::Bus.option(), why))?;
         }
         let settings = Self {
+            limits,
             addr: options.addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             admin_addr: options.admin_addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
             admin_token: options.admin_token,
@@ -113,10 +120,7 @@ impl Settings {
             otlp: options.otlp,
             allow_origin: options.allow_origin.unwrap_or_default(),
             room,
-            connections_per_address: at_least_one(
-                "connections-per-address",
-                options.connections_per_address.unwrap_or(64),
-            )?,
+            connections_per_address,
             connections: at_least_one("connections", options.connections.unwrap_or(10_000))?,
             rooms: at_least_one("rooms", options.rooms.unwrap_or(5_000))?,
             resume_events: at_least_one("resume-events", options.resume_events.unwrap_or(500))?,
@@ -158,7 +162,7 @@ fn read_file(path: &std::path::Path) -> Result<Options, ConfigError> {
         .map_err(|cause| ConfigError::new("config", format!("{}: {cause}", path.display())))
 }
 
-fn at_least_one(option: &str, value: u32) -> Result<u32, ConfigError> {
+pub(super) fn at_least_one(option: &str, value: u32) -> Result<u32, ConfigError> {
     if value == 0 { Err(ConfigError::new(option, "it takes 1 or more")) } else { Ok(value) }
 }
 

@@ -57,11 +57,13 @@ pub enum Close {
     SlowConsumer,
     /// Too many malformed messages.
     TooManyBadMessages,
+    /// Too many messages for too long.
+    TooManyMessages,
 }
 
 impl Close {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Normal,
         Self::ProtocolError,
         Self::Binary,
@@ -80,6 +82,7 @@ impl Close {
         Self::UnfinishedMessage,
         Self::SlowConsumer,
         Self::TooManyBadMessages,
+        Self::TooManyMessages,
     ];
 
     /// Returns the code of the close frame.
@@ -103,6 +106,7 @@ impl Close {
             Self::UnfinishedMessage => 4007,
             Self::SlowConsumer => 4008,
             Self::TooManyBadMessages => 4029,
+            Self::TooManyMessages => 4030,
         }
     }
 
@@ -127,6 +131,7 @@ impl Close {
             Self::UnfinishedMessage => "message not finished in time",
             Self::SlowConsumer => "reads too slowly",
             Self::TooManyBadMessages => "too many malformed messages",
+            Self::TooManyMessages => "too many messages",
         }
     }
 
@@ -149,7 +154,8 @@ impl Close {
             | Self::TooLarge
             | Self::BadFirstMessage
             | Self::Replaced
-            | Self::TooManyBadMessages => Advice::Stay,
+            | Self::TooManyBadMessages
+            | Self::TooManyMessages => Advice::Stay,
         }
     }
 }

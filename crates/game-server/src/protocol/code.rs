@@ -148,13 +148,15 @@ pub enum ErrorCode {
     TokenExpired,
     /// Too many messages were malformed.
     TooManyBadMessages,
+    /// Too many messages for too long.
+    TooManyMessages,
     /// Something in the server failed.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TooLarge,
         Self::TooDeep,
         Self::BadJson,
@@ -170,6 +172,7 @@ impl ErrorCode {
         Self::TokenForged,
         Self::TokenExpired,
         Self::TooManyBadMessages,
+        Self::TooManyMessages,
         Self::Internal,
     ];
 }

@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use super::{
     Close, Code, DEPTH, Emoji, ErrorCode, LISTED_ROOMS, MESSAGE_BYTES, Refused,
-    SERVER_MESSAGE_BYTES, ServerMessage, Setback, cost, decode,
+    SERVER_MESSAGE_BYTES, ServerMessage, Setback, decode,
 };
-use crate::domain::{PlayType, Refusal, RoomView, Viewed};
+use crate::{
+    domain::{PlayType, Refusal, RoomView, Viewed},
+    limits::action_of,
+};
 
 const PAGE: &str = include_str!("../../../../docs/protocol.md");
 
@@ -31,7 +34,7 @@ const CLIENT: [&str; 16] = [
     "emoji",
     "ping",
 ];
-const SERVER: [&str; 14] = [
+const SERVER: [&str; 15] = [
     "welcome",
     "rooms",
     "joined",
@@ -46,6 +49,7 @@ const SERVER: [&str; 14] = [
     "left",
     "pong",
     "draining",
+    "slow_down",
 ];
 const EVENTS: [&str; 22] = [
     "room_created",
@@ -111,7 +115,7 @@ fn every_example_of_a_client_is_read_and_none_is_missing() {
         assert_eq!(decode(again.as_bytes()).unwrap(), message);
         let stated = format!("`{}`", message.name());
         assert!(PAGE.contains(&stated), "{stated} is explained");
-        let price = format!("| {stated} | {} |", cost(&message));
+        let price = format!("| {stated} | {} |", action_of(&message).cost());
         assert!(PAGE.contains(&price), "the costs have the line {price}");
         seen.insert(message.name().to_owned());
     }

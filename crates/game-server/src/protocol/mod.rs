@@ -8,7 +8,6 @@ pub mod admin;
 mod client;
 mod close;
 mod code;
-mod cost;
 mod decode;
 mod diagram;
 #[cfg(test)]
@@ -27,7 +26,6 @@ mod token;
 pub use client::{Ask, ClientMessage, Numbered, Request, Resume};
 pub use close::{Advice, Close};
 pub use code::{Code, ErrorCode, Setback};
-pub use cost::cost;
 pub use decode::decode;
 pub(crate) use diagram::WAYS;
 pub use diagram::diagram;

@@ -85,6 +85,8 @@ pub enum ServerMessage {
         /// The token to come back with; none outside of a seat.
         token: Option<Token>,
     },
+    /// The client is near the limit of its connection; said once until it has slowed down.
+    SlowDown {},
 }
 
 /// The answer to `hello`.
@@ -307,6 +309,7 @@ impl ServerMessage {
             Self::Left { .. } => "left",
             Self::Pong { .. } => "pong",
             Self::Draining { .. } => "draining",
+            Self::SlowDown {} => "slow_down",
         }
     }
 

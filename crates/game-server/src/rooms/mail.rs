@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::summary::Summary;
 use crate::{
-    domain::{Act, ActionNumber, Name, PlayerId, RoomView, Settings},
+    domain::{Act, ActionNumber, Name, Phase, PlayerId, RoomView, Settings},
     protocol::{Code, Emoji, Epoch, Position, Token, admin::LiveEvent},
 };
 
@@ -130,6 +130,11 @@ impl RoomHandle {
     /// Returns the room in a line; `None` before it was created.
     pub fn summary(&self) -> Option<Summary> {
         self.summary.borrow().clone()
+    }
+
+    /// Returns the phase of the game that is played in it, if one is.
+    pub fn phase(&self) -> Option<Phase> {
+        self.summary.borrow().as_ref().and_then(|summary| summary.phase)
     }
 
     /// Returns whether the task has ended.

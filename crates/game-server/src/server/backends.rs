@@ -11,6 +11,7 @@ use infra_events::{LogEventStore, MemoryEventStore, Mode};
 use infra_messaging::MemoryPubSub;
 use infra_persistence::{Archive, Documents};
 
+use super::guarded::Guarded;
 use crate::config::{Backend, Recovery, Settings};
 
 /// How many messages of the bus may wait for a subscriber.
@@ -111,6 +112,18 @@ impl Backends {
             bus: Arc::new(MemoryPubSub::new(MAILBOX)),
             checks: documents.check.into_iter().chain(events.check).collect(),
             open: events.closing.into_iter().chain(documents.closing).collect(),
+        }
+    }
+
+    /// Puts policies around the stores, and tells of those that are left alone.
+    pub(super) fn guarded(mut self, clock: &Arc<dyn Clock>) -> Self {
+        let guarded = Guarded::new((self.events, self.documents, self.archive), clock);
+        self.checks.push(guarded.health);
+        Self {
+            events: guarded.events,
+            documents: guarded.documents,
+            archive: guarded.archive,
+            ..self
         }
     }
 

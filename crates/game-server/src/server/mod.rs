@@ -3,6 +3,7 @@
 mod admin;
 mod archivist;
 mod backends;
+mod guarded;
 mod http;
 mod live;
 mod observed;

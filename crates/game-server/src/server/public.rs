@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,7 +15,7 @@ use infra_ws::{Hub, upgrade};
 use serde::Serialize;
 
 use super::http::{Peer, json, with_assets};
-use crate::{assets, session::Game};
+use crate::{assets, limits::Limits, session::Game};
 
 #[derive(Debug, Clone)]
 pub(super) struct Public {
@@ -29,14 +29,16 @@ struct Answer<'a> {
     status: &'a str,
 }
 
-pub(super) fn router(public: Public) -> Router {
+/// Every answer but those about health names the limit of requests.
+pub(super) fn router(public: Public, limits: &Limits) -> Router {
     let dynamic = Router::new()
         .route("/ws", axum::routing::any(socket))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/startup", get(startup))
         .with_state(public);
-    with_assets(dynamic, assets::GAME)
+    let peer = |parts: &Parts| parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip());
+    with_assets(dynamic, assets::GAME).layer(limits.layer(peer))
 }
 
 async fn socket(State(public): State<Public>, mut request: Request) -> Response {

@@ -8,7 +8,6 @@ use infra_observability::{
     health::{Monitor, Options as HealthOptions},
     telemetry::Options as TelemetryOptions,
 };
-use infra_ratelimit::{Limiter, Quota};
 use infra_ws::{CloseCodes, Hub, OriginPolicy, token::KeyRing};
 use tokio::net::TcpListener;
 
@@ -26,6 +25,7 @@ use super::{
 use crate::{
     config::Settings,
     credentials::Credentials,
+    limits::Limits,
     observe::{Instruments, ROOM, RoomTelemetry, alarms, checks},
     protocol::{Close, PROTOCOL},
     rooms::{self, Registry, close_of},
@@ -96,6 +96,7 @@ pub(crate) fn declarations() -> Vec<Declaration> {
         infra_messaging::METRICS,
         infra_persistence::METRICS,
         infra_ratelimit::METRICS,
+        infra_resilience::METRICS,
         infra_ws::METRICS,
         &infra_observability::declarations(),
         &RoomTelemetry::declarations(),
@@ -141,6 +142,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let instruments = instruments.into();
         let (edge, core) = (Shutdown::new(), Shutdown::new());
+        let backends = backends.guarded(&clock);
         let listener = bind(settings.addr).await?;
         let admin_listener = bind(settings.admin_addr).await?;
         let address = |listener: &TcpListener| {
@@ -151,11 +153,7 @@ impl Server {
         let failed = |error| StartError::new("set up the rooms", error);
         let documents = Arc::clone(&backends.documents);
         let credentials = Credentials::new(ring, documents, Arc::clone(&clock)).map_err(failed)?;
-        let options = rooms::Options {
-            rooms: settings.rooms as usize,
-            resume_events: settings.resume_events,
-            ..rooms::Options::default()
-        };
+        let options = room_options(&settings);
         let events = Arc::clone(&backends.events);
         let bus = Arc::clone(&backends.bus);
         let telemetry = RoomTelemetry::new(
@@ -167,8 +165,9 @@ impl Server {
         telemetry.start();
         let registry = Registry::new(options, events, bus, telemetry.clone(), core.clone());
         go_on(&registry, &backends, &core).await.map_err(failed)?;
-        let limiter = limiter(&settings, &clock)?;
-        let game = Game::new(Arc::clone(&registry), credentials, limiter, Arc::clone(&clock));
+        let limits = limits(&settings, &clock)?;
+        let game =
+            Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(&clock));
         let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, settings.resume_events));
         let (lobby, stop) = (Arc::clone(&game), core.stop());
         core.spawn(async move { lobby.run(stop).await });
@@ -212,7 +211,7 @@ impl Server {
         };
         // Half-open connections are bounded like the others, beside those that are served.
         let connections = settings.connections as usize * 2;
-        http::serve(listener, public::router(public), connections, &edge);
+        http::serve(listener, public::router(public, &limits), connections, &edge);
         http::serve(admin_listener, admin::router(admin), OPERATORS, &edge);
         Ok(Self {
             addr,
@@ -332,18 +331,17 @@ fn follow_standings(
     Ok(standings)
 }
 
-fn limiter(
-    settings: &Settings,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn infra_core::limit::RateLimiter>, StartError> {
-    let failed = |error| StartError::new("declare the rate limits", error);
-    // An address may have as many people behind it as it may have connections.
-    let per_address = settings.connections_per_address.saturating_mul(4);
-    let limiter = Limiter::new(Arc::clone(clock))
-        .limit("player", Quota::new(120, Duration::from_secs(1)).map_err(failed)?)
-        .limit("room", Quota::per_minute(300).map_err(failed)?)
-        .limit("address", Quota::per_minute(per_address).map_err(failed)?);
-    Ok(Arc::new(limiter))
+fn room_options(settings: &Settings) -> rooms::Options {
+    rooms::Options {
+        rooms: settings.rooms as usize,
+        resume_events: settings.resume_events,
+        ..rooms::Options::default()
+    }
+}
+
+fn limits(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Limits, StartError> {
+    Limits::new(&settings.limits, settings.connections_per_address, clock)
+        .map_err(|error| StartError::new("declare the rate limits", error))
 }
 
 fn hub_options(settings: &Settings) -> infra_ws::Options {
@@ -357,6 +355,7 @@ fn hub_options(settings: &Settings) -> infra_ws::Options {
         .message_bytes(crate::protocol::MESSAGE_BYTES)
         .heartbeat(HEARTBEAT, HEARTBEAT * 2 + Duration::from_secs(5))
         .connections(settings.connections as usize, settings.connections_per_address as usize)
+        .trust_proxies(settings.limits.proxies.iter().copied())
         .codes(CloseCodes {
             first_message: close_of(Close::FirstMessageDeadline),
             silent: close_of(Close::Silent),

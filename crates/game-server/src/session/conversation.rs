@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, context::Context, id::CorrelationId, lifecycle::Stop, limit::RateLimiter,
-    random::Random, trace::TraceContext,
+    Clock, context::Context, id::CorrelationId, lifecycle::Stop, random::Random,
+    trace::TraceContext,
 };
 use infra_observability::trace;
+use infra_ratelimit::{Rung, game::Counted};
 use infra_ws::{App, Class, Close as WsClose, Connection, ConnectionId, Inbound};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -22,12 +23,13 @@ use super::{
 use crate::{
     credentials::Credentials,
     domain::{PlayerId, Refusal, Settings},
+    limits::Limits,
     protocol::{
-        ClientMessage, Close, Code, ErrorCode, Limits, NotResumedReason, Numbered, PROTOCOL,
-        Refused, Request, Resume, RoomCode, ServerMessage, Setback, Token, Welcome, decode,
+        self, ClientMessage, Close, Code, ErrorCode, NotResumedReason, Numbered, PROTOCOL, Refused,
+        Request, Resume, RoomCode, ServerMessage, Setback, Token, Welcome, decode,
     },
     rooms::{Enter, Mail, Purpose, Registry, close_of, entropy, frame_of},
-    telemetry::{MALFORMED, RESUMED, THROTTLED},
+    telemetry::{MALFORMED, RESUMED},
 };
 
 /// The name and version that a client is told.
@@ -38,8 +40,8 @@ const SERVER: &str = concat!("game-server ", env!("CARGO_PKG_VERSION"));
 pub struct Game {
     pub(super) registry: Arc<Registry>,
     pub(super) credentials: Credentials,
-    pub(super) limiter: Arc<dyn RateLimiter>,
-    clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    pub(super) clock: Arc<dyn Clock>,
     random: Random,
     pub(super) lobby: Lobby,
     settings: Settings,
@@ -67,6 +69,11 @@ pub struct Session {
     pub(super) player: Option<PlayerId>,
     pub(super) place: Place,
     malformed: Malformed,
+    pub(super) ladder: Option<Rung>,
+    pub(super) is_warned: bool,
+    /// What is counted while it lasts: the connection, and its place among the spectators.
+    arrived: Option<Counted>,
+    pub(super) watching: Option<Counted>,
 }
 
 impl Game {
@@ -74,14 +81,14 @@ impl Game {
     pub fn new(
         registry: Arc<Registry>,
         credentials: Credentials,
-        limiter: Arc<dyn RateLimiter>,
+        limits: Limits,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             lobby: Lobby::new(Arc::clone(&registry)),
             registry,
             credentials,
-            limiter,
+            limits,
             clock,
             random: Random::from_system(),
             settings: Settings::default(),
@@ -191,13 +198,30 @@ impl Game {
     }
 
     async fn hello(&self, session: &mut Session, resume: Option<Resume>) -> Result<(), WsClose> {
-        let Some(resume) = resume else {
-            let id = Uuid::from_bytes(uuid_bytes(&self.random));
-            self.welcome(session, PlayerId::from_uuid(id));
+        let bearer = match &resume {
+            Some(resume) => Some(
+                self.credentials
+                    .verify(&resume.token)
+                    .map_err(|error| refuse_token(session, error))?,
+            ),
+            None => None,
+        };
+        let player = bearer.map_or_else(
+            || PlayerId::from_uuid(Uuid::from_bytes(uuid_bytes(&self.random))),
+            |bearer| bearer.player,
+        );
+        match self.arrive(session, player).await {
+            Ok(counted) => session.arrived = counted,
+            Err(refused) => {
+                let request = "hello".to_owned();
+                session.say(&ServerMessage::Refused(Refused { request, ..refused }));
+                return Ok(());
+            }
+        }
+        let (Some(bearer), Some(resume)) = (bearer, resume) else {
+            self.welcome(session, player);
             return Ok(());
         };
-        let bearer =
-            self.credentials.verify(&resume.token).map_err(|error| refuse_token(session, error))?;
         let token = match self.credentials.rotate(bearer).await {
             Ok(Ok(token)) => token,
             Ok(Err(error)) => return Err(refuse_token(session, error)),
@@ -235,7 +259,7 @@ impl Game {
             protocol: PROTOCOL.to_owned(),
             server: SERVER.to_owned(),
             heartbeat_ms,
-            limits: Limits::with_resume_events(self.resume_events),
+            limits: protocol::Limits::with_resume_events(self.resume_events),
         }));
     }
 
@@ -284,7 +308,7 @@ impl Game {
             Ok(message) => message,
             Err(malformed) => {
                 MALFORMED.add(1);
-                self.pay_malformed(session).await;
+                self.charge_malformed(session).await?;
                 let is_first = session.player.is_none();
                 session.say(&malformed.answer(is_first));
                 if is_first {
@@ -298,15 +322,7 @@ impl Game {
                 return Ok(());
             }
         };
-        if let Some(pause) = self.pay(session, &message).await {
-            THROTTLED.add(1);
-            let pause = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
-            let refused = Refused::new(message.name(), Setback::RateLimited).retry_after_ms(pause);
-            let refused = match &message {
-                ClientMessage::Action(numbered) => refused.action(numbered.action),
-                ClientMessage::Request(_) => refused,
-            };
-            session.say(&ServerMessage::Refused(refused));
+        if !self.admits(session, &message).await? {
             return Ok(());
         }
         match (message, session.player) {
@@ -376,6 +392,10 @@ impl App for Game {
             player: None,
             place: Place::Lobby,
             malformed: Malformed::default(),
+            ladder: self.limits.ladder(),
+            is_warned: false,
+            arrived: None,
+            watching: None,
         })
     }
 

@@ -26,6 +26,10 @@ impl Game {
         if !is_new && self.registry.find(room).await.map_err(|error| setback(&error))?.is_none() {
             return Err(refused(Refusal::NoSuchRoom));
         }
+        let watching = match purpose {
+            Purpose::Watch { .. } => self.count_spectator(room).await?,
+            Purpose::Create { .. } | Purpose::Join { .. } | Purpose::Return { .. } => None,
+        };
         let token = match purpose {
             Purpose::Watch { .. } => None,
             Purpose::Create { .. } | Purpose::Join { .. } | Purpose::Return { .. } => {
@@ -33,7 +37,9 @@ impl Game {
             }
         };
         let connection = session.connection.clone();
-        self.go(session, room, Enter { connection, player, purpose, token }).await
+        self.go(session, room, Enter { connection, player, purpose, token }).await?;
+        session.watching = watching;
+        Ok(())
     }
 
     /// Sends a connection into a room and waits until it is there.
@@ -87,6 +93,7 @@ impl Game {
             let _sent = handle.send(Mail::Leave(session.connection.id())).await.is_ok();
         }
         session.place = Place::Lobby;
+        session.watching = None;
         session.say(&ServerMessage::Left { room, reason: LeftReason::Asked });
     }
 
@@ -98,6 +105,7 @@ impl Game {
             summary.is_none_or(|summary| summary.lobby.status == crate::domain::Status::Abandoned);
         if is_gone {
             session.place = Place::Lobby;
+            session.watching = None;
             self.tokens.lock().remove(&session.connection.id());
         }
     }

@@ -403,31 +403,6 @@ async fn pieces_that_are_not_held_and_sums_of_eight_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_is_throttled_with_the_time_to_wait_and_others_play_on() {
-    let host = start().await;
-    let mut keeper = host.host("Mei").await;
-    let mut flooder = RawSocket::greeted(host.server.addr()).await;
-    for nonce in 0..400 {
-        flooder.say(&json!({"type": "ping", "nonce": nonce}).to_string()).await;
-    }
-    let (mut pongs, mut throttled) = (0, 0);
-    for _ in 0..400 {
-        match flooder.hear().await {
-            Heard::Message(message) if message["type"] == "pong" => pongs += 1,
-            Heard::Message(message) => {
-                assert_eq!(message["code"], "rate_limited", "{message}");
-                assert!(message["retry_after_ms"].as_u64().is_some_and(|pause| 0 < pause));
-                throttled += 1;
-            }
-            end @ (Heard::Closed(_) | Heard::Cut) => panic!("{end:?}"),
-        }
-    }
-    assert!((100..200).contains(&pongs), "{pongs} of a bucket of 120");
-    assert_eq!(pongs + throttled, 400);
-    assert_eq!(act(&mut keeper, &json!({"type": "add_bot", "action": 1})).await["type"], "ack");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_opens_too_many_connections_is_told_to_wait() {
     let few = game_server::config::Options { connections_per_address: Some(3), ..options() };
     let host = start_with(few, SystemClock::shared()).await;

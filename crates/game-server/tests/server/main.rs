@@ -14,9 +14,12 @@ mod admin;
 mod backup;
 mod bad_input;
 mod browser;
+mod chaos;
 mod disk;
+mod faulty;
 mod generated;
 mod handshake;
+mod limits;
 mod observed;
 mod play;
 #[path = "../../examples/drive/player.rs"]

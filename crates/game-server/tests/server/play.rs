@@ -76,6 +76,10 @@ async fn a_stopping_server_tells_clients_to_come_back_and_takes_no_new_ones() {
     let addr = host.server.addr();
     let mut socket = RawSocket::greeted(addr).await;
     socket.say(r#"{"type":"create_room","name":"Mei"}"#).await;
+    // Answered after the room was entered: it has its token then.
+    socket.say(r#"{"type":"ping","nonce":1}"#).await;
+    let heard = socket.hear_past(&["joined", "presence", "event"]).await;
+    assert!(matches!(heard, Heard::Message(message) if message["type"] == "pong"));
     let stopped = tokio::spawn(async move { host.stop().await });
     let heard = socket.hear_past(&["joined", "presence", "event"]).await;
     let Heard::Message(draining) = heard else { panic!("{heard:?}") };

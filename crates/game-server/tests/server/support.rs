@@ -21,7 +21,8 @@ pub(crate) struct Host {
     pub(crate) folder: TempDir,
 }
 
-/// Returns the options of a fast game on free ports.
+/// Returns the options of a fast game on free ports; no limit refuses what is played at a machine's
+/// pace.
 pub(crate) fn options() -> Options {
     let free = "127.0.0.1:0".parse().ok();
     Options {
@@ -30,6 +31,7 @@ pub(crate) fn options() -> Options {
         bot_delay: Some("0..0".to_owned()),
         round_pause: Some(0),
         grace: Some(2),
+        limits: Some("trial".to_owned()),
         ..Options::default()
     }
 }
@@ -46,9 +48,27 @@ pub(crate) async fn start_with(options: Options, clock: Arc<dyn Clock>) -> Host 
 
 /// Starts a server on a folder that is there already.
 pub(crate) async fn start_in(folder: TempDir, options: Options, clock: Arc<dyn Clock>) -> Host {
+    start_on(folder, options, clock, |backends| backends).await
+}
+
+/// Starts a server on stores that the test has changed.
+pub(crate) async fn start_changed(
+    options: Options,
+    clock: Arc<dyn Clock>,
+    change: impl FnOnce(Backends) -> Backends,
+) -> Host {
+    start_on(tempfile::tempdir().unwrap(), options, clock, change).await
+}
+
+async fn start_on(
+    folder: TempDir,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    change: impl FnOnce(Backends) -> Backends,
+) -> Host {
     let data = Some(folder.path().to_owned());
     let settings = Settings::resolve(Options { data, ..options }).unwrap();
-    let backends = Backends::open(&settings, &clock).await.unwrap();
+    let backends = change(Backends::open(&settings, &clock).await.unwrap());
     let exporter = exporter();
     // A second server of one test counts into the first one's exporter.
     let _is_first = exporter.install().is_ok();

@@ -1,0 +1,158 @@
+//! How much each player, room, connection and address may do: the limits of the game, put together
+//! from what the operator chose. What a message costs is decided here, from what the server knows.
+
+mod kinds;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http::request::Parts;
+use infra_core::{
+    Clock, Result,
+    limit::{Charge, Decision, RateLimiter, Verdict},
+};
+use infra_ratelimit::{
+    Facts, Limit, Limiter, Rung, Rungs, address_key,
+    game::{Action, Counted, GameLimiter, Options, Phase},
+    tower::{Proxies, RateLimitLayer},
+};
+
+pub(crate) use self::kinds::{action_of, class_of};
+use crate::config;
+
+/// The limit of HTTP requests.
+const REQUESTS: &str = "requests";
+
+/// How long a client waits before it sends again what can never pass.
+const NEVER: Duration = Duration::from_mins(1);
+
+/// The limits of a server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    limiter: Arc<dyn RateLimiter>,
+    game: GameLimiter,
+    rungs: Option<Rungs>,
+    proxies: Proxies,
+}
+
+impl Limits {
+    /// Creates the limits in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) for a limit of nothing at all.
+    pub fn new(
+        limits: &config::Limits,
+        connections_per_address: u32,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let mut options = Options::new()?
+            .player(limits.player.quota()?)
+            .room(Limit::sliding(limits.room.window()?))
+            .arrivals(limits.arrivals.quota()?)
+            .arriving(&kinds::ARRIVING)
+            .messages(&kinds::table(limits.messages))
+            .connections(connections_per_address, limits.connections_per_player, limits.spectators);
+        let mut requests = Limit::bucket(limits.requests.quota()?);
+        if limits.is_trial {
+            options = options.trial();
+            requests = requests.shadow();
+        }
+        let rules = options.rules()?;
+        let mut limiter = rules.declare(Limiter::new(Arc::clone(clock))).limit(REQUESTS, requests);
+        for (name, limit) in options.limits()? {
+            limiter = limiter.limit(name, limit);
+        }
+        let limiter: Arc<dyn RateLimiter> = Arc::new(limiter);
+        let rungs =
+            Rungs::new(limits.input.quota()?, limits.chat.quota()?, limits.control.quota()?);
+        Ok(Self {
+            game: GameLimiter::new(Arc::clone(&limiter), rules),
+            limiter,
+            rungs: (!limits.is_trial).then_some(rungs),
+            proxies: Proxies::new(limits.proxies.iter().map(ToString::to_string))?,
+        })
+    }
+
+    /// Returns the ladder of a new connection; none while the limits are on trial.
+    pub fn ladder(&self) -> Option<Rung> {
+        self.rungs.map(|rungs| rungs.ladder())
+    }
+
+    /// Returns the layer of the public listener: each request but those for health is counted
+    /// against its client's address. `peer` finds who sent it.
+    pub fn layer<P>(
+        &self,
+        peer: P,
+    ) -> RateLimitLayer<impl Fn(&Parts) -> Vec<Charge> + Clone + use<P>>
+    where
+        P: Fn(&Parts) -> Option<IpAddr> + Clone,
+    {
+        let proxies = self.proxies.clone();
+        RateLimitLayer::new(Arc::clone(&self.limiter), move |parts: &Parts| {
+            if parts.uri.path().starts_with("/health/") {
+                return Vec::new();
+            }
+            let client = peer(parts).map(|peer| proxies.client(peer, &parts.headers));
+            client.map(|client| Charge::one(REQUESTS, address_key(client))).into_iter().collect()
+        })
+    }
+
+    /// Counts a connection of a player until the guard is dropped, or says when to try again.
+    pub(crate) async fn arrive(
+        &self,
+        address: IpAddr,
+        player: &str,
+    ) -> std::result::Result<Option<Counted>, Duration> {
+        counted(self.game.connect(address, Some(player)).await)
+    }
+
+    /// Counts a spectator of a room until the guard is dropped, or says when to try again. The four
+    /// seats are not counted: no crowd keeps a player out of its room.
+    pub(crate) async fn watch(&self, room: &str) -> std::result::Result<Option<Counted>, Duration> {
+        counted(self.game.enter(room).await)
+    }
+
+    /// Pays for a message by its rules; `Some` says how long to wait instead.
+    ///
+    /// Talk has one price in all phases: nothing else is to be done in the lobby.
+    pub(crate) async fn pay(
+        &self,
+        facts: &Facts<'_>,
+        action: Action,
+        phase: Option<Phase>,
+    ) -> Option<Duration> {
+        let phase = phase.filter(|_| !matches!(action, Action::Chat | Action::Emoji));
+        match self.game.act(facts, action, phase).await {
+            Ok(decision) => pause(&decision),
+            Err(error) => {
+                unknown(&error);
+                None
+            }
+        }
+    }
+}
+
+fn counted(
+    told: Result<(Decision, Option<Counted>)>,
+) -> std::result::Result<Option<Counted>, Duration> {
+    match told {
+        Ok((decision, counted)) => pause(&decision).map_or(Ok(counted), Err),
+        Err(error) => {
+            unknown(&error);
+            Ok(None)
+        }
+    }
+}
+
+const fn pause(decision: &Decision) -> Option<Duration> {
+    match decision.verdict {
+        Verdict::Admitted => None,
+        Verdict::RetryAfter(pause) => Some(pause),
+        Verdict::Never => Some(NEVER),
+    }
+}
+
+/// A limiter in memory has no outage; one elsewhere lets the game go on.
+fn unknown(error: &infra_core::Error) {
+    tracing::warn!(error = error as &dyn std::error::Error, "rate limit not known");
+}

@@ -1,0 +1,132 @@
+//! Policies around the stores: no call waits for ever, a store that fails is left alone for a
+//! moment, and only what may be repeated is tried again.
+//!
+//! An append may: the store knows the ids of events that it has. A commit of documents may not,
+//! since what it expects is no longer so once it was done.
+
+mod archive;
+mod documents;
+mod events;
+#[cfg(test)]
+mod tests;
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use infra_core::{
+    Clock,
+    archive::ArchiveStore,
+    backoff::{Backoff, Jitter},
+    event::EventStore,
+    health::HealthCheck,
+    store::DocumentStore,
+};
+use infra_resilience::{
+    Advice, Around, Breaker, BreakerHealth, Bulkhead, Direct, Pipeline, Refused, Retry,
+    RetryBudget, Timeout, breaker, bulkhead,
+};
+
+use self::{archive::GuardedArchive, documents::GuardedDocuments, events::GuardedEvents};
+
+/// How long one call of a store may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The longest pause of a store that fails, so that the game goes on soon after it is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many calls may run and wait at one store: every room that plays has one at most.
+const RUNNING: usize = 1_024;
+const WAITING: usize = 8_192;
+
+/// Breaker, bulkhead and timeout, from the outside in.
+type Once = Pipeline<Around<Around<Around<Direct, Breaker>, Bulkhead>, Timeout>>;
+
+/// The same with a retry around them.
+type Again = Pipeline<Around<Around<Around<Around<Direct, Retry>, Breaker>, Bulkhead>, Timeout>>;
+
+/// The policies around one store; they share its breaker and its places.
+#[derive(Debug, Clone)]
+struct Guard {
+    breaker: Breaker,
+    /// For calls that must not be made twice.
+    once: Once,
+    /// For reads.
+    read: Again,
+    /// For writes that may be repeated.
+    write: Again,
+}
+
+impl Guard {
+    fn new(budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Self {
+        let open = Backoff::exponential(Duration::from_millis(500))
+            .capped_at(LONGEST_PAUSE)
+            .jitter(Jitter::Within(10));
+        let options = breaker::Options::default()
+            .consecutive(const { NonZeroU32::new(5).unwrap() })
+            .probes(1)
+            .probe_patience(PATIENCE)
+            .open_for(open);
+        let breaker = Breaker::new(options, Arc::clone(clock));
+        let places = bulkhead::Options::new(RUNNING).queue(WAITING).wait(PATIENCE);
+        let places = Bulkhead::new(places, Arc::clone(clock));
+        let timeout = Timeout::new(PATIENCE, Arc::clone(clock));
+        let again = |timeout: Timeout| {
+            Pipeline::new()
+                .then(retry(budget, clock))
+                .then(breaker.clone())
+                .then(places.clone())
+                .then(timeout)
+        };
+        Self {
+            once: Pipeline::new().then(breaker.clone()).then(places.clone()).then(timeout.clone()),
+            read: again(timeout.clone()),
+            write: again(timeout.of_writes()),
+            breaker,
+        }
+    }
+}
+
+/// Three attempts within a fraction of a second; a store that is left alone is not asked again.
+fn retry(budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Retry {
+    Retry::new(3, Backoff::exponential(Duration::from_millis(20)), Arc::clone(clock))
+        .advise(|error| match Refused::of(error) {
+            Some(_) => Advice::GiveUp,
+            None => Advice::of(error),
+        })
+        .budget(budget.clone())
+}
+
+/// The stores of a server behind their policies.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) events: Arc<dyn EventStore>,
+    pub(super) documents: Arc<dyn DocumentStore>,
+    pub(super) archive: Arc<dyn ArchiveStore>,
+    /// Which of them are left alone at present.
+    pub(super) health: Arc<dyn HealthCheck>,
+}
+
+impl Guarded {
+    /// Puts policies around each store.
+    pub(super) fn new(
+        (events, documents, archive): (
+            Arc<dyn EventStore>,
+            Arc<dyn DocumentStore>,
+            Arc<dyn ArchiveStore>,
+        ),
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let budget = RetryBudget::new(Arc::clone(clock));
+        let guard = || Guard::new(&budget, clock);
+        let (of_events, of_documents, of_archive) = (guard(), guard(), guard());
+        let health = BreakerHealth::new("stores")
+            .breaker("events", of_events.breaker.clone())
+            .breaker("documents", of_documents.breaker.clone())
+            .breaker("archive", of_archive.breaker.clone());
+        Self {
+            events: Arc::new(GuardedEvents::new(events, of_events)),
+            documents: Arc::new(GuardedDocuments::new(documents, of_documents)),
+            archive: Arc::new(GuardedArchive::new(archive, of_archive)),
+            health: Arc::new(health),
+        }
+    }
+}

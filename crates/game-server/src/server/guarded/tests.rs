@@ -1,0 +1,197 @@
+//! The contracts of the stores behind policies, and what the policies do when a store fails.
+
+use std::{
+    future::Ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use infra_core::{
+    Error, ErrorKind, SystemClock,
+    event::{
+        Append, Appended, Direction, EventPage, Filter, RecordedEvent, StreamInfo, Subscription,
+    },
+    health::Status,
+    id::StreamName,
+    version::{Expected, Position, Version},
+};
+use infra_events::MemoryEventStore;
+use infra_persistence::Archive;
+
+use super::*;
+
+fn guarded_over(events: Arc<dyn EventStore>) -> Guarded {
+    let clock: Arc<dyn Clock> = SystemClock::shared();
+    let documents = Arc::new(infra_persistence::memory(Arc::clone(&clock)).unwrap());
+    Guarded::new((events, documents, Arc::new(Archive::in_memory())), &clock)
+}
+
+fn guarded() -> Guarded {
+    guarded_over(Arc::new(MemoryEventStore::new(SystemClock::shared())))
+}
+
+fn events() -> Ready<Arc<dyn EventStore>> {
+    std::future::ready(guarded().events)
+}
+
+fn documents() -> Ready<Arc<dyn DocumentStore>> {
+    std::future::ready(guarded().documents)
+}
+
+fn archive() -> Ready<Arc<dyn ArchiveStore>> {
+    std::future::ready(guarded().archive)
+}
+
+mod guarded_events_keep {
+    infra_testkit::event_store_contract!(super::events());
+}
+
+mod guarded_documents_keep {
+    infra_testkit::document_store_contract!(super::documents());
+}
+
+mod guarded_archive_keeps {
+    infra_testkit::archive_store_contract!(super::archive());
+}
+
+/// Fails or hangs so many times, then serves.
+#[derive(Debug)]
+struct Failing {
+    store: MemoryEventStore,
+    failures: AtomicU32,
+    asked: AtomicU32,
+    hangs: bool,
+}
+
+impl Failing {
+    fn new(failures: u32, hangs: bool) -> Arc<Self> {
+        Arc::new(Self {
+            store: MemoryEventStore::new(SystemClock::shared()),
+            failures: AtomicU32::new(failures),
+            asked: AtomicU32::new(0),
+            hangs,
+        })
+    }
+
+    async fn fail(&self) -> infra_core::Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let is_failing = self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match is_failing {
+            Ok(_) if self.hangs => std::future::pending().await,
+            Ok(_) => Err(Error::new(ErrorKind::Unavailable, "ask store")),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl EventStore for Failing {
+    async fn append(&self, append: Append) -> infra_core::Result<Appended> {
+        self.fail().await?;
+        self.store.append(append).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Version,
+        direction: Direction,
+        limit: usize,
+    ) -> infra_core::Result<Vec<RecordedEvent>> {
+        self.fail().await?;
+        self.store.read_stream(stream, from, direction, limit).await
+    }
+
+    async fn read_all(
+        &self,
+        after: Position,
+        filter: &Filter,
+        limit: usize,
+    ) -> infra_core::Result<EventPage> {
+        self.store.read_all(after, filter, limit).await
+    }
+
+    async fn subscribe(&self, after: Position, filter: Filter) -> infra_core::Result<Subscription> {
+        self.fail().await?;
+        self.store.subscribe(after, filter).await
+    }
+
+    async fn stream_info(&self, stream: &StreamName) -> infra_core::Result<Option<StreamInfo>> {
+        self.store.stream_info(stream).await
+    }
+
+    async fn stable_head(&self) -> infra_core::Result<Position> {
+        self.fail().await?;
+        self.store.stable_head().await
+    }
+
+    async fn wait_for(&self, position: Position, patience: Duration) -> infra_core::Result<()> {
+        self.store.wait_for(position, patience).await
+    }
+
+    async fn truncate_before(
+        &self,
+        stream: &StreamName,
+        before: Version,
+    ) -> infra_core::Result<()> {
+        self.store.truncate_before(stream, before).await
+    }
+
+    async fn tombstone(&self, stream: &StreamName, expected: Expected) -> infra_core::Result<()> {
+        self.fail().await?;
+        self.store.tombstone(stream, expected).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_tried_again_and_what_must_be_made_once_is_not() {
+    let failing = Failing::new(2, false);
+    let guarded = guarded_over(Arc::<Failing>::clone(&failing));
+    assert_eq!(guarded.events.stable_head().await.unwrap(), Position::ZERO);
+    assert_eq!(failing.asked.load(Ordering::SeqCst), 3);
+    let failing = Failing::new(1, false);
+    let guarded = guarded_over(Arc::<Failing>::clone(&failing));
+    let refused = guarded.events.subscribe(Position::ZERO, Filter::default()).await;
+    assert_eq!(*refused.err().unwrap().kind(), ErrorKind::Unavailable);
+    assert_eq!(failing.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_given_up_left_alone_and_asked_again() {
+    let failing = Failing::new(6, true);
+    let guarded = guarded_over(Arc::<Failing>::clone(&failing));
+    assert_eq!(guarded.health.check().await.status, Status::Up);
+    let clock = SystemClock::shared();
+    let begun = clock.now();
+    for _ in 0..2 {
+        let given_up = guarded.events.stable_head().await.unwrap_err();
+        assert!(given_up.is_transient(), "{given_up}");
+    }
+    assert_eq!(failing.asked.load(Ordering::SeqCst), 5, "then the breaker is open");
+    assert!(clock.now().since(begun) < PATIENCE * 6, "{:?}", clock.now().since(begun));
+    let finding = guarded.health.check().await;
+    assert_eq!((finding.status, &*finding.detail), (Status::Degraded, "events: open"));
+    let begun = clock.now();
+    let left_alone = guarded.events.stable_head().await.unwrap_err();
+    assert!(
+        Refused::of(&left_alone).is_some() && clock.now().since(begun).is_zero(),
+        "{left_alone}"
+    );
+    // One probe hangs as well; after the longest pause the next one closes it.
+    let mut tries = 0;
+    while guarded.events.stable_head().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        tries += 1;
+    }
+    assert!(
+        clock.now().since(begun) < PATIENCE + LONGEST_PAUSE * 3,
+        "{tries} tries, {:?}",
+        clock.now().since(begun)
+    );
+    assert_eq!(guarded.health.check().await.status, Status::Up);
+}

@@ -1,0 +1,177 @@
+//! Games that are played while the stores fail: no action is lost or doubled, and the games go on
+//! soon after the stores do.
+//!
+//! `GAME_CHAOS_SECONDS` sets how long the stores are rough and then gone (2 in CI, 10 in full),
+//! `GAME_CHAOS_ROOMS` how many rooms play (4).
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::allow_attributes,
+    reason = "what a client waits for is real time"
+)]
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use infra_core::{
+    SystemClock,
+    event::{Direction, EventStore},
+    id::StreamName,
+    version::Version,
+};
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    faulty::{Faults, FaultyDocuments, FaultyEvents, Weather},
+    player::{Player, number, text},
+    support::{Host, options, start_changed, until},
+};
+
+/// What a player was told of its actions.
+#[derive(Debug, Default)]
+struct Told {
+    room: String,
+    /// Number, offset, when it was first sent, when it was acknowledged.
+    acks: Vec<(u64, u64, Instant, Instant)>,
+    refused: u64,
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_that_fail_lose_and_double_nothing_and_the_games_go_on_after_them() {
+    let faults = Faults::new(setting("GAME_CHAOS_SEED", 8));
+    let length = Duration::from_secs(setting("GAME_CHAOS_SECONDS", 2));
+    let (host, log) = failing(&faults).await;
+    let (is_over, over) = watch::channel(false);
+    let mut players = JoinSet::new();
+    for _ in 0..setting("GAME_CHAOS_ROOMS", 4) {
+        let player = host.host("Mei").await;
+        players.spawn(talk(player, over.clone()));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let rough_from = Instant::now();
+    faults.set(Weather::Rough);
+    tokio::time::sleep(length).await;
+    faults.set(Weather::Outage);
+    tokio::time::sleep(length).await;
+    faults.set(Weather::Calm);
+    let calm_from = Instant::now();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    is_over.send_replace(true);
+    let mut calm = (Vec::new(), Vec::new());
+    let mut acks = 0;
+    while let Some(told) = players.join_next().await {
+        let told = told.unwrap();
+        acks += told.acks.len();
+        audit(&log, &told).await;
+        let first = told.acks.iter().map(|ack| ack.3).find(|acked| calm_from < *acked);
+        let back = first.expect("the game does not go on").duration_since(calm_from);
+        assert!(back < Duration::from_secs(5), "room {} is back after {back:?}", told.room);
+        for (_, _, sent, acked) in told.acks {
+            let took = acked.duration_since(sent);
+            if acked < rough_from {
+                calm.0.push(took);
+            } else if calm_from + Duration::from_secs(5) < sent {
+                calm.1.push(took);
+            }
+        }
+    }
+    let (before, after) = (p95(calm.0), p95(calm.1));
+    println!(
+        "{acks} actions, {} calls struck; p95 {before:?} before, {after:?} from 5 s after the end",
+        faults.struck()
+    );
+    assert!(0 < faults.struck());
+    assert!(after < before * 10 + Duration::from_millis(500), "{before:?}, then {after:?}");
+    host.stop().await;
+}
+
+/// Starts a server on stores that fail as `faults` say; returns also the store below.
+async fn failing(faults: &Faults) -> (Host, Arc<dyn EventStore>) {
+    let mut log = None;
+    let host = start_changed(options(), SystemClock::shared(), |mut backends| {
+        log = Some(Arc::clone(&backends.events));
+        backends.events = Arc::new(FaultyEvents { store: backends.events, faults: faults.clone() });
+        backends.documents =
+            Arc::new(FaultyDocuments { store: backends.documents, faults: faults.clone() });
+        backends
+    })
+    .await;
+    (host, log.unwrap())
+}
+
+fn p95(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() * 95 / 100).copied().expect("nothing was measured")
+}
+
+/// Starts a game with bots and talks on, each action until it is answered, until told to end.
+async fn talk(mut player: Player, over: watch::Receiver<bool>) -> Told {
+    let mut told = Told { room: player.known.room.clone(), ..Told::default() };
+    let mut action = 0;
+    while !*over.borrow() {
+        action += 1;
+        let message = match action {
+            1 => json!({"type": "start", "action": 1}),
+            _ => json!({"type": "chat", "action": action, "text": format!("word {action}")}),
+        };
+        carry_out(&mut player, &message, &mut told).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Whatever the last answer was: the connection still hears of everything, without a hole.
+    player.say(&json!({"type": "ping", "nonce": 1})).await.unwrap();
+    until(&mut player, "pong").await;
+    told
+}
+
+/// Sends an action until it is done, always with the same number.
+async fn carry_out(player: &mut Player, message: &Value, told: &mut Told) {
+    let sent = Instant::now();
+    player.say(message).await.unwrap();
+    loop {
+        let answer = player.next().await.unwrap().expect("the server closed the connection");
+        // Checks as well that no event is missing and none comes twice.
+        player.take(&answer).unwrap();
+        match text(&answer, "type") {
+            "ack" => {
+                let (action, offset) = (number(&answer, "action"), number(&answer, "offset"));
+                told.acks.push((action, offset, sent, Instant::now()));
+                return;
+            }
+            "refused" => {
+                assert_eq!(answer["code"], "storage_unavailable", "{answer}");
+                told.refused += 1;
+                let pause = Duration::from_millis(number(&answer, "retry_after_ms"));
+                assert!(!pause.is_zero(), "{answer}");
+                tokio::time::sleep(pause).await;
+                player.say(message).await.unwrap();
+            }
+            "error" => panic!("{answer}"),
+            _ => {}
+        }
+    }
+}
+
+/// Holds the log against what a player was told.
+async fn audit(log: &Arc<dyn EventStore>, told: &Told) {
+    let stream = StreamName::new(format!("room-{}", told.room)).unwrap();
+    let from = Version::new(1);
+    let events = log.read_stream(&stream, from, Direction::Forward, usize::MAX).await.unwrap();
+    let mut offsets: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for recorded in &events {
+        let event: Value = recorded.event.payload.decode().unwrap();
+        if let Some(cause) = event.get("cause").filter(|cause| !cause.is_null()) {
+            offsets.entry(number(cause, "action")).or_default().push(recorded.version.get());
+        }
+    }
+    let acked: BTreeMap<u64, Vec<u64>> =
+        told.acks.iter().map(|(action, offset, ..)| (*action, vec![*offset])).collect();
+    assert_eq!(offsets, acked, "room {}: each action is there once, at its offset", told.room);
+}
