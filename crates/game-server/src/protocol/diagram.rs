@@ -9,6 +9,8 @@
 
 use Stage::{Abandoned, Completed, Declaration, Preparation, Ready, Scoring, Turn, Waiting};
 
+use infra_persistence::state::Edge;
+
 use super::admin::{Diagram, Stage, Transition};
 use crate::domain::{Phase, RoomView, Status};
 
@@ -42,6 +44,42 @@ pub(crate) const WAYS: [(&str, &str); TRANSITIONS.len()] = {
     }
     ways
 };
+
+/// The same ways, one for each event; the first one is the creation.
+pub(crate) const STAGE_EDGES: [Edge; N_EDGES] = edges();
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler evaluates it, and stops at a place that is not there"
+)]
+const N_EDGES: usize = {
+    let (mut count, mut way) = (1, 0);
+    while way < TRANSITIONS.len() {
+        count += TRANSITIONS[way].2.len();
+        way += 1;
+    }
+    count
+};
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler evaluates it, and stops at a place that is not there"
+)]
+const fn edges() -> [Edge; N_EDGES] {
+    let mut edges = [Edge::new("uncreated", "room_created", Waiting.name()); N_EDGES];
+    let (mut place, mut way) = (1, 0);
+    while way < TRANSITIONS.len() {
+        let (from, to, events) = TRANSITIONS[way];
+        let mut event = 0;
+        while event < events.len() {
+            edges[place] = Edge::new(from.name(), events[event], to.name());
+            place += 1;
+            event += 1;
+        }
+        way += 1;
+    }
+    edges
+}
 
 /// Returns the state machine of a room, with the state that it is in.
 pub fn diagram(room: &RoomView) -> Diagram {

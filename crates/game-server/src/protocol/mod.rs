@@ -27,8 +27,8 @@ pub use client::{Ask, ClientMessage, Numbered, Request, Resume};
 pub use close::{Advice, Close};
 pub use code::{Code, ErrorCode, Setback};
 pub use decode::decode;
-pub(crate) use diagram::WAYS;
 pub use diagram::diagram;
+pub(crate) use diagram::{STAGE_EDGES, WAYS};
 pub use emoji::Emoji;
 pub use limits::{
     BAD_MESSAGES, BAD_MESSAGES_WINDOW, DEPTH, GREATEST_NUMBER, LISTED_ROOMS, Limits, MESSAGE_BYTES,

@@ -6,6 +6,7 @@
 
 mod alarm;
 mod audience;
+mod machine;
 mod mail;
 mod reading;
 mod record;

@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::clone_on_ref_ptr,
     clippy::allow_attributes,
     reason = "a panic is how a test fails"
 )]
@@ -16,10 +17,12 @@ mod bad_input;
 mod browser;
 mod chaos;
 mod disk;
+mod durable;
 mod faulty;
 mod generated;
 mod handshake;
 mod limits;
+mod migrations;
 mod observed;
 mod play;
 #[path = "../../examples/drive/player.rs"]
