@@ -14,6 +14,7 @@ pub mod server;
 pub mod session;
 pub mod simulate;
 mod telemetry;
+pub mod verify;
 
 /// Returns every metric that the server can have, with those of its process, cgroup and runtime.
 pub fn declarations() -> Vec<infra_core::metric::Declaration> {

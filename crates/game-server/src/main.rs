@@ -1,6 +1,11 @@
 //! The game-server binary: reads its options and serves, or does another job.
 
-use std::{error::Error, io::Write, path::Path, process::ExitCode};
+use std::{
+    error::Error,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use game_server::{
@@ -10,6 +15,7 @@ use game_server::{
     observe::Instruments,
     server::Server,
     simulate::simulate,
+    verify::verify,
 };
 use infra_core::SystemClock;
 
@@ -19,6 +25,7 @@ fn main() -> ExitCode {
         Some(Job::Simulate { games, seed }) => run_simulation(games, seed),
         Some(Job::Backup { data, to }) => run_backup(&data, &to),
         Some(Job::Generate { folder }) => run_generation(&folder),
+        Some(Job::Verify { folder }) => run_verify(folder),
         None => match Settings::resolve(cli.options) {
             Ok(settings) => serve(settings),
             Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
@@ -50,6 +57,13 @@ fn run_generation(folder: &Path) -> Result<(), Box<dyn Error>> {
     let written = generate::write(&generate::files(&declarations())?, folder)?;
     writeln!(std::io::stdout(), "{written} files below {}", folder.display())?;
     Ok(())
+}
+
+fn run_verify(folder: PathBuf) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let verdict = runtime.block_on(verify(folder))?;
+    writeln!(std::io::stdout(), "{verdict}")?;
+    if verdict.is_sound() { Ok(()) } else { Err("the log is damaged".into()) }
 }
 
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {

@@ -55,6 +55,13 @@ pub enum Job {
         #[arg(long, value_name = "FOLDER")]
         to: PathBuf,
     },
+    /// Reads every frame of the event log, also of a running server, and tells what it found in each
+    /// segment; fails if anything is damaged.
+    Verify {
+        /// The folder of the log.
+        #[arg(default_value = "data/events")]
+        folder: PathBuf,
+    },
 }
 
 /// What to do about a damaged event log.

@@ -33,3 +33,4 @@ mod raw;
 mod resume;
 mod salvage;
 mod support;
+mod verify;
