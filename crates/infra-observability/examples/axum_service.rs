@@ -65,7 +65,7 @@ struct Service {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (clock, shutdown) = (SystemClock::shared(), Shutdown::new());
-    let log = log::start("info", log::Format::Json, clock.clone(), std::io::stderr(), None)?;
+    let log = log::start("info", log::Format::Json, Arc::clone(&clock), std::io::stderr(), None)?;
     let declared = [REQUESTS.declaration()];
     let exporter = Exporter::builder()
         .metrics(&declared)
@@ -75,7 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     exporter.install()?;
     let checks: Vec<(Group, Arc<dyn infra_core::health::HealthCheck>)> =
         vec![(Group::Info, Arc::new(Memory::new(0.9, 0.98)))];
-    let monitor = Monitor::start_grouped(Options::default(), clock.clone(), checks, &shutdown);
+    let monitor = Monitor::start_grouped(Options::default(), Arc::clone(&clock), checks, &shutdown);
     let random = Arc::new(Random::from_system());
     let service = Service { clock, random, exporter, monitor };
     let router = Router::new()

@@ -93,7 +93,7 @@ pub(crate) fn alarms(clock: Arc<dyn Clock>, telemetry: &RoomTelemetry) -> Result
 
 #[cfg(test)]
 mod tests {
-    use infra_observability::{exporter::Exporter, telemetry::Options};
+    use infra_observability::{exporter::Exporter, live::Filter, telemetry::Options};
     use infra_testkit::clock::ManualClock;
 
     use super::*;
@@ -125,7 +125,7 @@ mod tests {
         });
         alerts.look(&exporter);
         assert_eq!(alerts.active()[0].rule, "EventStorePoisoned");
-        let told = telemetry.stream().history(&Default::default(), 0, 9);
+        let told = telemetry.stream().history(&Filter::default(), 0, 9);
         assert_eq!(told.last().unwrap().kind, "alert.raised");
     }
 }

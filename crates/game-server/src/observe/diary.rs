@@ -164,7 +164,7 @@ mod tests {
     use std::sync::Arc;
 
     use infra_core::machine::StateMachine as _;
-    use infra_observability::telemetry::Options;
+    use infra_observability::{live::Filter, telemetry::Options};
     use infra_testkit::clock::ManualClock;
 
     use super::*;
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!((active(&view, "completed"), active(&view, "turn")), (1, 0));
         assert!(view.nodes.iter().any(|node| node.average_seconds.is_some()));
         assert_eq!(telemetry.flights().tape(&code.to_string()).last().unwrap().what, "game_ended");
-        let streamed = telemetry.stream().history(&Default::default(), 0, usize::MAX);
+        let streamed = telemetry.stream().history(&Filter::default(), 0, usize::MAX);
         assert_eq!(streamed.len(), events.len());
         assert!(streamed.iter().all(|event| !event.to_sse().contains("\"hands\"")));
         drop(diary);

@@ -19,6 +19,7 @@ use infra_core::{
     id::StreamName,
     version::Version,
 };
+use infra_observability::live::Filter;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -195,7 +196,7 @@ async fn hands_and_tokens_of_a_real_game_are_found_nowhere() {
     for path in paths {
         seen.push((path.to_owned(), host.get(path).await.2));
     }
-    let live = host.server.telemetry().stream().history(&Default::default(), 0, usize::MAX);
+    let live = host.server.telemetry().stream().history(&Filter::default(), 0, usize::MAX);
     assert!(50 < live.len());
     seen.push(("live stream".to_owned(), live.iter().map(|event| event.to_sse()).collect()));
     let token = mei.known.token.as_ref().unwrap().as_str().unwrap().to_owned();
@@ -219,9 +220,9 @@ async fn hands_and_tokens_of_a_real_game_are_found_nowhere() {
 
 /// Returns every hand that was dealt, as JSON lists it.
 fn hands(events: &[RecordedEvent]) -> Vec<String> {
-    let dealt = events.iter().filter_map(|event| match event.event.payload.decode().unwrap() {
-        Event::Dealt { hands, .. } => Some(hands),
-        _ => None,
+    let dealt = events.iter().filter_map(|event| {
+        let Event::Dealt { hands, .. } = event.event.payload.decode().unwrap() else { return None };
+        Some(hands)
     });
     let lists = dealt.flat_map(|hands| {
         let hands = serde_json::to_value(hands).unwrap();
