@@ -18,8 +18,9 @@ use crate::{
 const HELP: &str = "\
 Usage: cargo xtask services up|down|status
 
-Starts PostgreSQL, Redis and NATS on free ports, prints their URLs as environment variables, with the
-path of the Autobahn cases' runner, and stops them again. What is missing is installed on Debian and Ubuntu as root; elsewhere the exact
+Starts PostgreSQL, Redis, NATS and S3 (moto) on free ports, prints their URLs as environment
+variables, with the path of the Autobahn cases' runner, and stops them again. What is missing is
+installed on Debian and Ubuntu as root; elsewhere the exact
 command is named.";
 
 /// Where PostgreSQL's programs are on Debian.
@@ -49,7 +50,8 @@ impl Running {
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let services = self.services.iter().map(|s| (s.variable.clone(), s.url.clone()));
         let kosoku = ("INFRA_TEST_KOSOKU".to_owned(), self.kosoku.display().to_string());
-        services.chain([kosoku]).collect()
+        let python = ("INFRA_TEST_PYTHON".to_owned(), tools::python());
+        services.chain([kosoku, python]).collect()
     }
 
     /// Lets the servers live on.
@@ -149,6 +151,8 @@ pub(crate) fn start() -> Result<Running, String> {
     running.add("INFRA_TEST_REDIS_URL", redis, |port| format!("redis://127.0.0.1:{port}"))?;
     let nats = nats(&running.folder)?;
     running.add("INFRA_TEST_NATS_URL", nats, |port| format!("nats://127.0.0.1:{port}"))?;
+    let s3 = s3(&running.folder)?;
+    running.add("INFRA_TEST_S3_URL", s3, |port| format!("http://127.0.0.1:{port}"))?;
     let postgres = postgres(&running.folder)?;
     running.add("INFRA_TEST_POSTGRES_URL", postgres, |port| {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
@@ -210,7 +214,10 @@ fn install() -> Result<(), String> {
     .filter(|(_, is_there)| !is_there)
     .map(|(package, _)| package)
     .collect();
-    if missing.is_empty() { Ok(()) } else { tools::need_debian(&missing) }
+    if !missing.is_empty() {
+        tools::need_debian(&missing)?;
+    }
+    tools::need_moto()
 }
 
 /// Finds a port that nobody uses now.
@@ -237,6 +244,16 @@ fn nats(folder: &Path) -> Result<(Child, u16), String> {
     let mut command = Command::new("nats-server");
     command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]);
     command.arg(folder.join("nats"));
+    Ok((spawn(&mut command)?, port))
+}
+
+/// The same program as tests start that hurt it.
+fn s3(folder: &Path) -> Result<(Child, u16), String> {
+    const PROGRAM: &str = include_str!("../../crates/infra-testkit/src/s3_server.py");
+    let (port, data) = (free_port()?, folder.join("s3"));
+    fs::create_dir_all(&data).map_err(|error| error.to_string())?;
+    let mut command = Command::new(tools::python());
+    command.args(["-c", PROGRAM, &port.to_string()]).arg(&data);
     Ok((spawn(&mut command)?, port))
 }
 
@@ -276,12 +293,18 @@ mod tests {
         let running = start().unwrap();
         let ports: Vec<u16> = running.services.iter().map(|service| service.port).collect();
         let services = running.services.clone();
-        assert_eq!(ports.len(), 3);
+        assert_eq!(ports.len(), 4);
         assert!(services.iter().all(is_alive));
         let names: Vec<_> = running.environment().into_iter().map(|(name, _)| name).collect();
-        let servers = ["INFRA_TEST_REDIS_URL", "INFRA_TEST_NATS_URL", "INFRA_TEST_POSTGRES_URL"];
-        assert_eq!(names[..3], servers);
-        assert_eq!(names[3], "INFRA_TEST_KOSOKU");
+        let wanted = [
+            "INFRA_TEST_REDIS_URL",
+            "INFRA_TEST_NATS_URL",
+            "INFRA_TEST_S3_URL",
+            "INFRA_TEST_POSTGRES_URL",
+            "INFRA_TEST_KOSOKU",
+            "INFRA_TEST_PYTHON",
+        ];
+        assert_eq!(names, wanted);
         assert!(running.kosoku.exists());
         drop(running);
         assert!(services.iter().all(|service| !is_alive(service)));

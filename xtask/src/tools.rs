@@ -61,6 +61,46 @@ pub(crate) fn need_debian(packages: &[&str]) -> Result<(), String> {
     shell::run(&mut install)
 }
 
+/// The server that speaks S3 in tests.
+const MOTO: &str = "moto[server]==5.2.1";
+
+/// Where moto is installed if the system's Python has none.
+fn environment() -> PathBuf {
+    shell::target().join("moto")
+}
+
+/// Returns the Python that has moto.
+pub(crate) fn python() -> String {
+    let own = environment().join("bin/python3");
+    if own.exists() { own.display().to_string() } else { "python3".to_owned() }
+}
+
+/// Installs moto into an environment of its own if the system's Python has none.
+pub(crate) fn need_moto() -> Result<(), String> {
+    const LOOK: &str = "import sys, importlib.util as u; \
+                        sys.exit(any(u.find_spec(n) is None for n in ('moto', 'flask')))";
+    let has_moto = |python: &str| {
+        let status = Command::new(python).args(["-c", LOOK]).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if has_moto(&python()) {
+        return Ok(());
+    }
+    println!("installing {MOTO}");
+    let place = environment();
+    let create = || {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(&place);
+        shell::run(&mut venv)
+    };
+    if create().is_err() {
+        need_debian(&["python3-venv"])?;
+        create()?;
+    }
+    let mut install = Command::new(place.join("bin/pip"));
+    shell::run(install.args(["install", "--quiet", MOTO]))
+}
+
 trait Tap: Sized {
     fn tap(self, change: impl FnOnce(&mut Self) -> &mut Self) -> Self;
 }

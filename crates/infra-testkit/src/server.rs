@@ -1,4 +1,4 @@
-//! Real servers that a test may hurt: a PostgreSQL, Redis or NATS of its own.
+//! Real servers that a test may hurt: a PostgreSQL, Redis, NATS or S3 of its own.
 //!
 //! Tests that only use a server share one of each, whose URL `cargo xtask ci` passes; see
 //! [`shared`]. A test that kills, stops or starves a server starts its own. A supervisor holds it: a
@@ -24,6 +24,12 @@ const SUPERVISOR: &str = r#""$@" >server.log 2>&1 & echo $!; read _; kill -9 $! 
 /// Where PostgreSQL's programs are on Debian.
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 
+/// Runs moto as a server that can be killed; see there.
+const S3: &str = include_str!("s3_server.py");
+
+/// The bucket that each S3 server has.
+pub const BUCKET: &str = "tests";
+
 /// How often it is tried to reach a server that starts, a twentieth of a second apart.
 const TRIES: u32 = 600;
 
@@ -36,6 +42,9 @@ pub enum Kind {
     Redis,
     /// NATS with `JetStream`.
     Nats,
+    /// S3 as moto speaks it, in one bucket, [`BUCKET`]; any key id and secret will do. It honours
+    /// conditional puts, and keeps what it acknowledged when it is killed.
+    S3,
 }
 
 impl Kind {
@@ -45,6 +54,7 @@ impl Kind {
             Self::Postgres => "INFRA_TEST_POSTGRES_URL",
             Self::Redis => "INFRA_TEST_REDIS_URL",
             Self::Nats => "INFRA_TEST_NATS_URL",
+            Self::S3 => "INFRA_TEST_S3_URL",
         }
     }
 
@@ -53,12 +63,14 @@ impl Kind {
             Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
             Self::Redis => format!("redis://127.0.0.1:{port}"),
             Self::Nats => format!("nats://127.0.0.1:{port}"),
+            Self::S3 => format!("http://127.0.0.1:{port}"),
         }
     }
 
     /// Returns the command that runs the server on a port and in a folder.
     fn command(self, port: u16, folder: &Path) -> Vec<String> {
         let port = port.to_string();
+        let python = env::var("INFRA_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
         let words = match self {
             Self::Postgres => {
                 let mut words = as_postgres("postgres");
@@ -73,6 +85,7 @@ impl Kind {
                 [&place[..], &keep].concat()
             }
             Self::Nats => vec!["nats-server", "-a", "127.0.0.1", "-p", &port, "-js", "-sd", "data"],
+            Self::S3 => vec![&python, "-c", S3, &port, "."],
         };
         words.into_iter().map(str::to_owned).collect()
     }

@@ -32,6 +32,7 @@ const fn greeting(kind: Kind) -> (&'static [u8], &'static str) {
         Kind::Postgres => (&[0, 0, 0, 8, 4, 210, 22, 47], "N"),
         Kind::Redis => (b"PING\r\n", "+PONG"),
         Kind::Nats => (b"", "INFO {"),
+        Kind::S3 => (b"GET /tests HTTP/1.0\r\n\r\n", "HTTP/1."),
     }
 }
 
@@ -75,6 +76,11 @@ async fn a_nats_is_started_frozen_killed_and_started_again() {
 }
 
 #[tokio::test]
+async fn an_s3_is_started_frozen_killed_and_started_again() {
+    live_and_die(Kind::S3).await;
+}
+
+#[tokio::test]
 async fn a_redis_that_was_killed_knows_what_it_acknowledged() {
     let mut server = Server::start(Kind::Redis).await.unwrap();
     assert_eq!(ask(&server, b"SET a 7\r\n").await.as_deref(), Some("+OK\r\n"));
@@ -84,7 +90,7 @@ async fn a_redis_that_was_killed_knows_what_it_acknowledged() {
 
 #[test]
 fn a_run_without_servers_says_how_to_get_them() {
-    for kind in [Kind::Postgres, Kind::Redis, Kind::Nats] {
+    for kind in [Kind::Postgres, Kind::Redis, Kind::Nats, Kind::S3] {
         match shared(kind) {
             Ok(url) => assert!(url.contains("://"), "{url}"),
             Err(error) => assert!(error.to_string().contains("cargo xtask services up")),
