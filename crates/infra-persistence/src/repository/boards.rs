@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     pending::Part,
-    statistics::{Order, Statistics, Window},
+    results::{Order, Statistics, Window},
 };
 use crate::rank::Ranks;
 

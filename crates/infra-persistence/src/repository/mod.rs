@@ -5,6 +5,7 @@ mod entity;
 mod limits;
 mod pending;
 mod residents;
+mod results;
 mod rooms;
 mod statistics;
 mod typed;
@@ -13,10 +14,8 @@ pub(crate) use self::pending::{Part, commit};
 pub use self::{
     entity::{Entity, Standing, Stored},
     limits::{Limits, Overflow, Usage},
+    results::{GameResult, Order, PlayerResult, RATED_GAMES, Statistics, Window},
     rooms::{RoomRecord, RoomStatus, Rooms},
-    statistics::{
-        Export, GameResult, MAX_EXPORT, Order, PlayerResult, PlayerStatistics, RATED_GAMES, Ranked,
-        Statistics, StatisticsUsage, Window,
-    },
+    statistics::{Export, MAX_EXPORT, PlayerStatistics, Ranked, StatisticsUsage},
     typed::Repository,
 };
