@@ -1,7 +1,10 @@
-//! Documents: durable puts by many writers, and point reads. The peers are redb with a sync per
-//! commit, and fjall's own price is within ours.
+//! Documents: durable puts by many writers, and point reads; rooms found in memory. The peers sync
+//! each commit; fjall's own price is within ours.
 
-use std::{process::ExitCode, sync::Arc};
+mod lookup;
+mod puts;
+
+use std::process::ExitCode;
 
 use infra_core::{
     codec::Payload,
@@ -10,11 +13,10 @@ use infra_core::{
     version::Expected,
 };
 use infra_persistence::{Options, embedded};
+use lookup::By;
 use measure::{Workload, run};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
-const WRITERS: u64 = 64;
-const EACH: u64 = 30;
 const BODY: usize = 512;
 const READS: u64 = 200_000;
 const KEYS: u64 = 1_000;
@@ -22,59 +24,21 @@ const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("players")
 
 fn main() -> ExitCode {
     measure::main(vec![
-        Workload::rate("documents-put-64", put).against("redb", redb_put),
+        puts::workload("documents-put-1", 1),
+        puts::workload("documents-put-8", 8),
+        puts::workload("documents-put-64", 64),
+        puts::workload("documents-put-256", 256),
         Workload::rate("documents-get", get).against("redb", redb_get),
+        lookup::workload("room-by-id-10k", By::Id, 10_000, 1),
+        lookup::workload("room-by-id-10k-2", By::Id, 10_000, 2),
+        lookup::workload("room-by-code-10k", By::Code, 10_000, 1),
+        lookup::workload("room-by-code-10k-2", By::Code, 10_000, 2),
+        lookup::pressure("active-room-p99"),
+        lookup::workload("room-by-id-1m", By::Id, 1_000_000, 1),
+        lookup::workload("room-by-id-1m-2", By::Id, 1_000_000, 2),
+        lookup::workload("room-by-code-1m", By::Code, 1_000_000, 1),
+        lookup::workload("room-by-code-1m-2", By::Code, 1_000_000, 2),
     ])
-}
-
-fn put() -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    run(async {
-        let store = Arc::new(embedded(Options::new(folder.path().join("db"))).await.unwrap().0);
-        let tasks: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let store = Arc::clone(&store);
-                tokio::spawn(async move {
-                    let players = Collection::new("players").unwrap();
-                    for number in 0..EACH {
-                        let key = format!("{writer}-{number}");
-                        let body = Payload::raw(vec![7; BODY]);
-                        let batch = Batch::new().put(players.clone(), key, Expected::Absent, body);
-                        store.commit(batch).await.unwrap();
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-    });
-    WRITERS * EACH
-}
-
-fn redb_put() -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    let database = Arc::new(Database::create(folder.path().join("db")).unwrap());
-    run(async {
-        let tasks: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let database = Arc::clone(&database);
-                tokio::task::spawn_blocking(move || {
-                    for number in 0..EACH {
-                        let key = format!("{writer}-{number}");
-                        let write = database.begin_write().unwrap();
-                        let body = [7; BODY];
-                        write.open_table(TABLE).unwrap().insert(key.as_bytes(), &body[..]).unwrap();
-                        write.commit().unwrap();
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-    });
-    WRITERS * EACH
 }
 
 fn get() -> u64 {

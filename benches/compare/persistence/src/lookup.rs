@@ -1,0 +1,198 @@
+//! A room found in memory by its id and by its code, against maps that do nothing else.
+
+use std::{
+    cell::OnceCell,
+    collections::HashMap,
+    hint::black_box,
+    rc::Rc,
+    sync::{Arc, RwLock},
+    time::Instant,
+};
+
+use dashmap::DashMap;
+use infra_core::{SystemClock, clock::Timestamp, version::Expected};
+use infra_persistence::{RoomRecord, RoomStatus, Rooms, memory};
+use measure::{Better, Workload, run};
+
+/// How many lookups a thread does.
+const LOOKUPS: usize = 400_000;
+
+/// How many rooms are saved at a time.
+const SAVERS: usize = 64;
+
+fn room(number: usize) -> RoomRecord {
+    RoomRecord {
+        id: format!("room-{number}"),
+        code: format!("C{number:07}"),
+        status: RoomStatus::Open,
+        players: vec![format!("player-{number}"), format!("player-{}", number + 1)],
+        active: Timestamp::from_millis(number as u64),
+    }
+}
+
+fn rooms(count: usize) -> Rooms {
+    let documents = Arc::new(memory(SystemClock::shared()).unwrap());
+    let rooms = Rooms::new(documents, count + 1).unwrap();
+    run(async {
+        let savers: Vec<_> = (0..SAVERS)
+            .map(|saver| {
+                let rooms = rooms.clone();
+                tokio::spawn(async move {
+                    for number in (saver..count).step_by(SAVERS) {
+                        rooms.save(room(number), Expected::Absent).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for saver in savers {
+            saver.await.unwrap();
+        }
+    });
+    rooms
+}
+
+/// Returns the nanoseconds of a lookup, each thread looking for others of `keys` in no order.
+fn nanos<F: Future<Output = ()>>(
+    keys: &[String],
+    threads: usize,
+    find: impl Fn(usize) -> F + Sync,
+) -> f64 {
+    let (find, length) = (&find, keys.len());
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    let mut at = thread * length / 2;
+                    for _ in 0..LOOKUPS {
+                        at = (at * 1_664_525 + 1_013_904_223) % length;
+                        find(at).await;
+                    }
+                });
+            });
+        }
+    });
+    start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64
+}
+
+/// Which key rooms are found by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By {
+    Id,
+    Code,
+}
+
+impl By {
+    fn keys(self, count: usize) -> Vec<String> {
+        let key = |room: RoomRecord| match self {
+            Self::Id => room.id,
+            Self::Code => room.code,
+        };
+        (0..count).map(|number| key(room(number))).collect()
+    }
+}
+
+/// A value that is made when it is needed first.
+fn once<T>(make: impl Fn() -> T) -> impl Fn() -> Rc<T> {
+    let cell = OnceCell::new();
+    move || Rc::clone(cell.get_or_init(|| Rc::new(make())))
+}
+
+/// Compares lookups among `count` rooms by so many threads; the figure is nanoseconds of a lookup as
+/// each thread sees it.
+pub(crate) fn workload(name: &'static str, by: By, count: usize, threads: usize) -> Workload {
+    let ours = once(move || (by.keys(count), rooms(count)));
+    let all = move || by.keys(count).into_iter().zip((0..count).map(|n| Arc::new(room(n))));
+    let locked = once(move || (by.keys(count), RwLock::new(all().collect::<HashMap<_, _>>())));
+    let dash = once(move || (by.keys(count), all().collect::<DashMap<_, _>>()));
+    let papaya = once(move || (by.keys(count), all().collect::<papaya::HashMap<_, _>>()));
+    Workload::figure(name, "ns", Better::Lower, move || {
+        let both = ours();
+        let (keys, rooms) = &*both;
+        match by {
+            By::Id => nanos(keys, threads, |at| async move {
+                black_box(rooms.get(&keys[at]).await.unwrap().unwrap());
+            }),
+            By::Code => nanos(keys, threads, |at| async move {
+                black_box(rooms.by_code(&keys[at]).await.unwrap().unwrap());
+            }),
+        }
+    })
+    .beside("rwlock", move || {
+        let both = locked();
+        let (keys, map) = &*both;
+        nanos(keys, threads, |at| async move {
+            black_box(map.read().unwrap().get(&keys[at]).cloned().unwrap());
+        })
+    })
+    .beside("dashmap", move || {
+        let both = dash();
+        let (keys, map) = &*both;
+        nanos(keys, threads, |at| async move {
+            black_box(map.get(&keys[at]).map(|found| Arc::clone(&found)).unwrap());
+        })
+    })
+    .beside("papaya", move || {
+        let both = papaya();
+        let (keys, map) = &*both;
+        nanos(keys, threads, |at| async move {
+            black_box(map.pin().get(&keys[at]).cloned().unwrap());
+        })
+    })
+}
+
+/// Returns the 99th percentile, in nanoseconds, of lookups of active rooms while another thread reads
+/// rooms of which one in ten fits; or, to compare, while it reads rooms that are all in memory.
+fn active_p99(is_pressed: bool) -> f64 {
+    const FIT: usize = 2_000;
+    const ACTIVE: usize = 200;
+    const SAMPLES: usize = 200_000;
+    let documents = Arc::new(memory(SystemClock::shared()).unwrap());
+    let count = 10 * FIT;
+    let room_for = if is_pressed { FIT } else { count + 1 };
+    let rooms = Rooms::new(documents, room_for).unwrap();
+    run(async {
+        for number in 0..count {
+            let status = if number < ACTIVE { RoomStatus::Playing } else { RoomStatus::Open };
+            let room = RoomRecord { status, ..room(number) };
+            rooms.save(room, Expected::Absent).await.unwrap();
+        }
+    });
+    let keys = By::Id.keys(count);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let (rooms, keys, is_over) = (&rooms, &keys, &is_over);
+    let block_on = |future: std::pin::Pin<Box<dyn Future<Output = Vec<u64>> + '_>>| {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            block_on(Box::pin(async {
+                let mut at = 0;
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    at = (at + 7_919) % count;
+                    black_box(rooms.get(&keys[at]).await.unwrap().unwrap());
+                }
+                Vec::new()
+            }))
+        });
+        let mut samples = block_on(Box::pin(async {
+            let mut samples = Vec::with_capacity(SAMPLES);
+            for sample in 0..SAMPLES {
+                let start = Instant::now();
+                black_box(rooms.get(&keys[sample % ACTIVE]).await.unwrap().unwrap());
+                samples.push(start.elapsed().as_nanos() as u64);
+            }
+            samples
+        }));
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        samples.sort_unstable();
+        samples[SAMPLES * 99 / 100] as f64
+    })
+}
+
+/// Compares lookups of active rooms with and without pressure on the memory.
+pub(crate) fn pressure(name: &'static str) -> Workload {
+    Workload::figure(name, "ns", Better::Lower, || active_p99(true))
+        .beside("no-pressure", || active_p99(false))
+}
