@@ -1,5 +1,6 @@
 //! Liap Tui, a four-player board game served by the infra crates.
 
+pub mod archive;
 pub mod assets;
 pub mod backup;
 pub mod config;

@@ -9,6 +9,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use game_server::{
+    archive,
     backup::backup,
     config::{Cli, Job, Settings},
     declarations, exporter, generate,
@@ -17,7 +18,7 @@ use game_server::{
     simulate::simulate,
     verify::verify,
 };
-use infra_core::SystemClock;
+use infra_core::{Clock as _, SystemClock};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Some(Job::Backup { data, to }) => run_backup(&data, &to),
         Some(Job::Generate { folder }) => run_generation(&folder),
         Some(Job::Verify { folder }) => run_verify(folder),
+        Some(Job::Archive(arguments)) => run_archive(&arguments),
         None => match Settings::resolve(cli.options) {
             Ok(settings) => serve(settings),
             Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
@@ -64,6 +66,12 @@ fn run_verify(folder: PathBuf) -> Result<(), Box<dyn Error>> {
     let verdict = runtime.block_on(verify(folder))?;
     writeln!(std::io::stdout(), "{verdict}")?;
     if verdict.is_sound() { Ok(()) } else { Err("the log is damaged".into()) }
+}
+
+fn run_archive(arguments: &archive::Arguments) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let now = SystemClock::shared().wall();
+    Ok(runtime.block_on(archive::run(arguments, now, &mut std::io::stdout()))?)
 }
 
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {

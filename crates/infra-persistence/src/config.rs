@@ -28,9 +28,9 @@ pub enum StorageConfig {
     Embedded {
         /// The documents' folder.
         folder: PathBuf,
-        /// The archive's folder.
+        /// The archive's folder or address, as [`Archive::open`] takes it.
         #[serde(default)]
-        archive: Option<PathBuf>,
+        archive: Option<String>,
     },
     /// In PostgreSQL; needs the feature `postgres`.
     Postgres {
@@ -39,9 +39,9 @@ pub enum StorageConfig {
         /// The schema of the tables.
         #[serde(default)]
         schema: Option<String>,
-        /// The archive's folder.
+        /// The archive's folder or address, as [`Archive::open`] takes it.
         #[serde(default)]
-        archive: Option<PathBuf>,
+        archive: Option<String>,
     },
     /// In a backend that was registered under a name.
     Registered {
@@ -189,14 +189,14 @@ impl Factory {
                 (Backends { documents, archive: Some(archive), checks: vec![check] }, own)
             }
             StorageConfig::Embedded { folder, archive } => {
-                if archive.as_ref() == Some(folder) {
+                if archive.as_ref().is_some_and(|archive| is_at(archive, folder)) {
                     return Err(Error::invalid(OPEN, "documents and archive in one folder"));
                 }
                 let options = Options::new(folder).clock(Arc::clone(&clock));
                 let documents = Arc::new(embedded(options).await?.0);
                 let check: Arc<dyn HealthCheck> = Arc::<crate::Documents>::clone(&documents);
                 let own = Own::Documents(Arc::clone(&documents));
-                let archive = folder_of(archive.as_ref())?;
+                let archive = archive_at(archive.as_deref())?;
                 (Backends { documents, archive, checks: vec![check] }, own)
             }
             #[cfg(feature = "postgres")]
@@ -210,7 +210,7 @@ impl Factory {
                 let check: Arc<dyn HealthCheck> =
                     Arc::<crate::PostgresDocuments>::clone(&documents);
                 let own = Own::Postgres(Arc::clone(&documents));
-                let archive = folder_of(archive.as_ref())?;
+                let archive = archive_at(archive.as_deref())?;
                 (Backends { documents, archive, checks: vec![check] }, own)
             }
             #[cfg(not(feature = "postgres"))]
@@ -231,11 +231,15 @@ impl Factory {
     }
 }
 
-fn folder_of(folder: Option<&PathBuf>) -> Result<Option<Arc<dyn ArchiveStore>>> {
-    let open = |folder: &PathBuf| -> Result<Arc<dyn ArchiveStore>> {
-        Ok(Arc::new(Archive::in_folder(folder)?))
-    };
-    folder.map(open).transpose()
+/// Whether an archive's address is a folder.
+fn is_at(address: &str, folder: &std::path::Path) -> bool {
+    std::path::Path::new(address.strip_prefix("file://").unwrap_or(address)) == folder
+}
+
+fn archive_at(address: Option<&str>) -> Result<Option<Arc<dyn ArchiveStore>>> {
+    let open =
+        |address: &str| -> Result<Arc<dyn ArchiveStore>> { Ok(Arc::new(Archive::open(address)?)) };
+    address.map(open).transpose()
 }
 
 /// Stores that were opened.

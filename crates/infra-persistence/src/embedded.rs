@@ -29,7 +29,11 @@ pub struct Options {
     clock: Arc<dyn Clock>,
     accepts_loss: bool,
     history: u64,
+    write_buffer: u64,
 }
+
+/// How much is written before it goes from memory to a table, in bytes.
+const WRITE_BUFFER: u64 = 64 * 1024 * 1024;
 
 impl Options {
     /// Creates the options of a store in `folder`, which is made if it is not there.
@@ -39,7 +43,16 @@ impl Options {
             clock: SystemClock::shared(),
             accepts_loss: false,
             history: 0,
+            write_buffer: WRITE_BUFFER,
         }
+    }
+
+    /// Sets how many bytes of what is written stay in memory, beside the journal, before they go to a
+    /// sorted table; 64 MiB by default. It is taken when the store is made. Less costs more writing.
+    #[must_use]
+    pub const fn write_buffer(mut self, bytes: u64) -> Self {
+        self.write_buffer = bytes;
+        self
     }
 
     /// Sets where times come from; the system's clock by default.
@@ -189,7 +202,7 @@ pub async fn embedded(options: Options) -> Result<(Documents, OpenReport)> {
 /// Makes a database in a folder from the records that `next` gives, and returns how many there were.
 pub(crate) fn fill(folder: &Path, group: usize, next: &mut Source<'_>) -> io::Result<u64> {
     std::fs::create_dir_all(folder)?;
-    let engine = engine(folder, None)?;
+    let engine = engine(folder, None, WRITE_BUFFER)?;
     let (mut count, mut is_over) = (0, false);
     while !is_over {
         let mut changes = Vec::with_capacity(group);
@@ -209,10 +222,11 @@ pub(crate) fn fill(folder: &Path, group: usize, next: &mut Source<'_>) -> io::Re
 /// Gives one key and value after the other.
 pub(crate) type Source<'a> = dyn FnMut() -> io::Result<Option<(Vec<u8>, Vec<u8>)>> + 'a;
 
-fn engine(folder: &Path, lock: Option<File>) -> io::Result<Fjall> {
+fn engine(folder: &Path, lock: Option<File>, write_buffer: u64) -> io::Result<Fjall> {
     let builder = Database::builder(folder.join("database")).manual_journal_persist(true);
     let database = builder.open().map_err(io_of)?;
-    let map = database.keyspace("documents", KeyspaceCreateOptions::default).map_err(io_of)?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(write_buffer);
+    let map = database.keyspace("documents", options).map_err(io_of)?;
     let (database, map) = (DebugDatabase(database), DebugKeyspace(map));
     Ok(Fjall { database, map, _lock: lock.map(Arc::new) })
 }
@@ -222,7 +236,8 @@ fn open(options: &Options) -> Result<(Documents, OpenReport)> {
     std::fs::create_dir_all(&options.folder).map_err(failed)?;
     let lock = lock(&options.folder)?;
     let (witness, witnessed) = Witness::open(&options.folder.join("witness")).map_err(failed)?;
-    let engine = engine(&options.folder, Some(lock)).map_err(|cause| io_error(OPEN, cause))?;
+    let engine = engine(&options.folder, Some(lock), options.write_buffer)
+        .map_err(|cause| io_error(OPEN, cause))?;
     // What the engine recovered is made durable before anything is read from it.
     engine.sync().map_err(failed)?;
     let mark = last_commit(&engine)?;

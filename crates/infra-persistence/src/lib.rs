@@ -6,7 +6,7 @@
 //! witness beside the database tells a lost commit from one that was never finished.
 //! [`Snapshots`] keeps snapshots in any document store, a [`Repository`] typed entities, the most
 //! recently used ones in memory: [`Rooms`] and [`PlayerStatistics`] are two of them. An [`Archive`]
-//! keeps whole objects, in files or in memory.
+//! keeps whole objects, in files, in memory or, with the feature `s3`, in a bucket.
 //!
 //! ```
 //! use infra_core::{SystemClock, codec::Payload, id::Collection};
@@ -47,6 +47,8 @@ mod unit;
 mod value;
 mod witness;
 
+#[cfg(feature = "s3")]
+pub use archive::S3Options;
 pub use archive::{Archive, Archived, Vault};
 pub use backup::restore;
 pub use config::{

@@ -116,6 +116,24 @@ mod postgres {
     }
 }
 
+#[cfg(feature = "s3")]
+mod bucket {
+    use infra_persistence::S3Options;
+    use infra_testkit::server::{BUCKET, Kind, shared};
+
+    use super::*;
+
+    fn archive() -> Ready<Arc<dyn ArchiveStore>> {
+        let own = format!("{:016x}", infra_core::random::Random::from_system().next_u64());
+        let options = S3Options::new(BUCKET).prefix(own).endpoint(shared(Kind::S3).unwrap());
+        ready(Arc::new(Archive::in_bucket(&options.credentials("any", "secret")).unwrap()))
+    }
+
+    mod archive_keeps {
+        infra_testkit::archive_store_contract!(super::archive());
+    }
+}
+
 mod archive_in_memory_keeps {
     infra_testkit::archive_store_contract!(super::archive_in_memory());
 }

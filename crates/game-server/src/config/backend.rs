@@ -34,6 +34,10 @@ impl Role {
         cfg!(feature = "postgres") && matches!(self, Self::Events | Self::Documents)
     }
 
+    const fn takes_buckets(self) -> bool {
+        cfg!(feature = "s3") && matches!(self, Self::Archive)
+    }
+
     /// Returns what it takes, for a message.
     fn known(self) -> String {
         let mut forms = Vec::new();
@@ -42,6 +46,9 @@ impl Role {
         }
         if self.takes_postgres() {
             forms.push("`postgres://USER@HOST/DATABASE`");
+        }
+        if self.takes_buckets() {
+            forms.push("`s3://BUCKET/PREFIX`");
         }
         forms.push("`memory:`");
         forms.join(" or ")
@@ -86,6 +93,9 @@ pub enum Backend {
     /// In a PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(ServerUrl),
+    /// In a bucket of S3, by its whole address; for the archive alone.
+    #[cfg(feature = "s3")]
+    Bucket(String),
 }
 
 impl Backend {
@@ -112,6 +122,10 @@ impl Backend {
                     Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
                 }
             }
+            #[cfg(feature = "s3")]
+            ("s3", bucket) if role.takes_buckets() && !bucket.is_empty() => {
+                Ok(Self::Bucket(url.to_owned()))
+            }
             ("postgres" | "postgresql" | "redis" | "nats" | "s3", _) => {
                 Err(format!("`{scheme}` is not built in for it; it takes {}", role.known()))
             }
@@ -124,6 +138,8 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
+            #[cfg(feature = "s3")]
+            Self::Bucket(address) => f.write_str(address),
             Self::Files(folder) => write!(f, "file:{}", folder.display()),
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => url.fmt(f),
@@ -141,12 +157,19 @@ mod tests {
         assert_eq!(Backend::parse(Role::Events, "file:/srv/game"), Ok(folder.clone()));
         assert_eq!(Backend::parse(Role::Archive, "file:///srv/game"), Ok(folder));
         assert_eq!(Backend::parse(Role::Bus, "memory:"), Ok(Backend::Memory));
+        #[cfg(feature = "s3")]
+        {
+            let bucket = Backend::Bucket("s3://games/eu".to_owned());
+            assert_eq!(Backend::parse(Role::Archive, "s3://games/eu"), Ok(bucket));
+        }
         let refused = |role, url| Backend::parse(role, url).unwrap_err();
         assert_eq!(
-            refused(Role::Archive, "postgres://db/game"),
+            refused(Role::Archive, "postgres://db/game").replace(" or `s3://BUCKET/PREFIX`", ""),
             "`postgres` is not built in for it; it takes `file:FOLDER` or `memory:`"
         );
         assert_eq!(refused(Role::Bus, "file:/x"), "`file` is no scheme for it; it takes `memory:`");
+        assert!(refused(Role::Events, "s3://games").contains("`s3` is not built in"));
+        assert!(refused(Role::Archive, "s3:").contains("`s3` is not built in"));
         assert!(refused(Role::Documents, "oracle:x").contains("`oracle` is no scheme"));
         assert!(refused(Role::Documents, "somewhere").contains("is not a URL"));
         assert!(refused(Role::Documents, "file:").contains("names no folder"));

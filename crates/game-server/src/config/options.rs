@@ -62,6 +62,8 @@ pub enum Job {
         #[arg(default_value = "data/events")]
         folder: PathBuf,
     },
+    /// Lists, reads, copies back and removes archived games.
+    Archive(crate::archive::Arguments),
 }
 
 /// What to do about a damaged event log.
@@ -106,7 +108,8 @@ pub struct Options {
     /// Where documents are kept: as for events [default: `file:DATA/documents`].
     #[arg(long, env = "GAME_SERVER_DOCUMENTS", value_name = "URL")]
     pub documents: Option<String>,
-    /// Where finished games are archived: `file:FOLDER` or `memory:` [default: `file:DATA/archive`].
+    /// Where finished games are archived: `file:FOLDER`, `memory:` or
+    /// `s3://BUCKET/PREFIX?endpoint=URL&region=NAME` [default: `file:DATA/archive`].
     #[arg(long, env = "GAME_SERVER_ARCHIVE", value_name = "URL")]
     pub archive: Option<String>,
     /// How parts of the server tell each other what happened: `memory:` [default: memory:].

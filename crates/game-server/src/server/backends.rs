@@ -85,8 +85,8 @@ impl Backends {
             }
         };
         let mut backends = Self::new(events, documents);
-        if let Backend::Files(folder) = &settings.archive {
-            backends.archive = Arc::new(Archive::in_folder(folder)?);
+        if let Some(archive) = archive(&settings.archive)? {
+            backends.archive = Arc::new(archive);
         }
         Ok(backends)
     }
@@ -139,6 +139,24 @@ impl Backends {
     }
 }
 
+/// Opens an archive that outlives the process.
+fn archive(backend: &Backend) -> Result<Option<Archive>> {
+    match backend {
+        Backend::Memory => Ok(None),
+        Backend::Files(folder) => Archive::in_folder(folder).map(Some),
+        #[cfg(feature = "s3")]
+        Backend::Bucket(address) => Archive::open(address).map(Some),
+        #[cfg(feature = "postgres")]
+        Backend::Postgres(_) => Err(misplaced("the archive in PostgreSQL")),
+    }
+}
+
+/// Refuses a place that the option does not take.
+#[cfg(any(feature = "postgres", feature = "s3"))]
+fn misplaced(what: &'static str) -> infra_core::Error {
+    infra_core::Error::new(infra_core::ErrorKind::Unsupported, "open stores").detail(what)
+}
+
 async fn documents(backend: &Backend, clock: &Arc<dyn Clock>) -> Result<Opened<dyn DocumentStore>> {
     match backend {
         Backend::Memory => infra_persistence::memory(Arc::clone(clock)).map(kept),
@@ -161,6 +179,8 @@ async fn documents(backend: &Backend, clock: &Arc<dyn Clock>) -> Result<Opened<d
                 store,
             })
         }
+        #[cfg(feature = "s3")]
+        Backend::Bucket(_) => Err(misplaced("documents in a bucket")),
     }
 }
 
@@ -188,6 +208,8 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
                 store,
             })
         }
+        #[cfg(feature = "s3")]
+        Backend::Bucket(_) => Err(misplaced("events in a bucket")),
     }
 }
 

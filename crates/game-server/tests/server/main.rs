@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod archive;
 mod backup;
 mod bad_input;
 mod browser;

@@ -13,14 +13,15 @@ use infra_core::{
     Error, ErrorKind, Result,
     archive::{ArchiveStore, ObjectInfo},
     clock::Timestamp,
-    version::{Expected, Version},
 };
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
     local::LocalFileSystem, memory::InMemory, path::Path as Name,
 };
 
-/// Keeps whole objects in files or in memory.
+use super::failure::{failed, found, unsure};
+
+/// Keeps whole objects in files, in memory, or in a bucket of S3.
 ///
 /// ```
 /// use infra_core::archive::ArchiveStore;
@@ -35,14 +36,25 @@ use object_store::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct Archive {
-    objects: Arc<dyn ObjectStore>,
-    folder: Option<PathBuf>,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// The same, for what must not be repeated.
+    pub(super) creates: Arc<dyn ObjectStore>,
+    pub(super) place: Place,
+}
+
+/// Where an archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Memory,
+    Folder(PathBuf),
+    #[cfg(feature = "s3")]
+    Bucket,
 }
 
 impl Archive {
     /// Creates an archive that is lost with the process.
     pub fn in_memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()), folder: None }
+        Self::local(Arc::new(InMemory::new()), Place::Memory)
     }
 
     /// Opens the archive in a folder, which is made if it is not there: a file for each object, and
@@ -62,24 +74,91 @@ impl Archive {
         std::fs::create_dir_all(folder).map_err(refuse)?;
         let files = LocalFileSystem::new_with_prefix(folder);
         let files = files.map_err(|error| failed(OPEN, "", error))?.with_fsync(true);
-        Ok(Self { objects: Arc::new(files), folder: Some(folder.to_owned()) })
+        Ok(Self::local(Arc::new(files), Place::Folder(folder.to_owned())))
+    }
+
+    fn local(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
+        Self { creates: Arc::clone(&objects), objects, place }
+    }
+
+    /// Opens the archive at an address: `memory:`, a folder's path, `file:///folder`, or, with the
+    /// feature `s3`, `s3://bucket/prefix?endpoint=URL&region=NAME`, where prefix, endpoint and
+    /// region may be left out. Credentials never stand in it: they are the environment's.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for an address that is none,
+    /// [`Unsupported`](ErrorKind::Unsupported) for S3 without the feature, and what opening a folder
+    /// fails with.
+    pub fn open(address: &str) -> Result<Self> {
+        const OPEN: &str = "open archive";
+        if address == "memory:" {
+            return Ok(Self::in_memory());
+        }
+        let Some((scheme, rest)) = address.split_once("://") else {
+            return Self::in_folder(address);
+        };
+        match scheme {
+            "file" if rest.starts_with('/') => Self::in_folder(rest),
+            #[cfg(feature = "s3")]
+            "s3" => Self::in_bucket(&super::S3Options::parse(rest)?),
+            #[cfg(not(feature = "s3"))]
+            "s3" => {
+                Err(Error::new(ErrorKind::Unsupported, OPEN).detail("S3 needs the feature `s3`"))
+            }
+            _ => Err(Error::invalid(OPEN, format!("the address {address:?}"))),
+        }
     }
 
     /// Returns the folder of an archive in files.
     pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref()
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            Place::Memory => None,
+            #[cfg(feature = "s3")]
+            Place::Bucket => None,
+        }
     }
 
-    async fn put(&self, what: &'static str, name: &str, body: Bytes, mode: PutMode) -> Result<()> {
-        let at = parse(what, name)?;
-        let options = PutOptions { mode, ..PutOptions::default() };
-        let put = self.objects.put_opts(&at, PutPayload::from_bytes(body), options).await;
-        put.map(|_| ()).map_err(|error| failed(what, name, error))
+    /// Tries whether the engine really refuses to create a name twice, by a small object under
+    /// `probes/` that is removed again.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if it does not refuse, and what it fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the small object there.
+    pub async fn probe(&self) -> Result<()> {
+        let number = infra_core::random::Random::from_system().next_u64();
+        let name = format!("probes/{number:016x}");
+        self.create(&name, Bytes::from_static(b"1")).await?;
+        let again = self.create(&name, Bytes::from_static(b"2")).await;
+        let kept = self.get(&name).await;
+        self.delete(&name).await?;
+        match again {
+            Err(error) if !matches!(error.kind(), ErrorKind::Conflict { .. }) => Err(error),
+            Err(_) if kept?.as_deref() == Some(b"1") => Ok(()),
+            _ => {
+                let error = Error::new(ErrorKind::Unsupported, "probe archive");
+                Err(error.detail("the server ignores the condition of a put"))
+            }
+        }
+    }
+
+    /// Whether names come in their order, so that a list may end early.
+    const fn is_ordered(&self) -> bool {
+        match self.place {
+            Place::Memory | Place::Folder(_) => false,
+            #[cfg(feature = "s3")]
+            Place::Bucket => true,
+        }
     }
 }
 
 /// Takes a name as one of the port's.
-fn parse(operation: &'static str, name: &str) -> Result<Name> {
+pub(super) fn parse(operation: &'static str, name: &str) -> Result<Name> {
     let is_segment =
         |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
     let refuse = || Error::invalid(operation, format!("the name {name:?}"));
@@ -87,38 +166,6 @@ fn parse(operation: &'static str, name: &str) -> Result<Name> {
         return Err(refuse());
     }
     Name::parse(name).map_err(|error| refuse().because(error))
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "what is not understood is an outage")]
-fn failed(operation: &'static str, name: &str, error: object_store::Error) -> Error {
-    use object_store::Error as Cause;
-    let said = match &error {
-        Cause::AlreadyExists { .. } => {
-            Error::conflict(operation, Expected::Absent, Version::new(1))
-        }
-        Cause::InvalidPath { .. } => Error::new(ErrorKind::Invalid, operation),
-        Cause::NotSupported { .. } | Cause::NotImplemented { .. } => {
-            Error::new(ErrorKind::Unsupported, operation)
-        }
-        Cause::PermissionDenied { .. } | Cause::Unauthenticated { .. } => {
-            Error::new(ErrorKind::Denied, operation)
-        }
-        _ => Error::new(ErrorKind::Unavailable, operation),
-    };
-    said.detail(format!("object {name:?}")).because(error)
-}
-
-/// Returns `None` for what is not there.
-fn found<T>(
-    operation: &'static str,
-    name: &str,
-    said: object_store::Result<T>,
-) -> Result<Option<T>> {
-    match said {
-        Ok(found) => Ok(Some(found)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(failed(operation, name, error)),
-    }
 }
 
 fn info(meta: &ObjectMeta) -> ObjectInfo {
@@ -130,11 +177,18 @@ fn info(meta: &ObjectMeta) -> ObjectInfo {
 #[async_trait]
 impl ArchiveStore for Archive {
     async fn create(&self, name: &str, body: Bytes) -> Result<()> {
-        self.put("create object", name, body, PutMode::Create).await
+        const CREATE: &str = "create object";
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let at = parse(CREATE, name)?;
+        let put = self.creates.put_opts(&at, PutPayload::from_bytes(body), options).await;
+        put.map(|_| ()).map_err(|error| unsure(CREATE, name, error))
     }
 
     async fn replace(&self, name: &str, body: Bytes) -> Result<()> {
-        self.put("replace object", name, body, PutMode::Overwrite).await
+        const REPLACE: &str = "replace object";
+        let at = parse(REPLACE, name)?;
+        let put = self.objects.put(&at, PutPayload::from_bytes(body)).await;
+        put.map(|_| ()).map_err(|error| unsure(REPLACE, name, error).idempotent())
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>> {
@@ -146,17 +200,32 @@ impl ArchiveStore for Archive {
 
     async fn head(&self, name: &str) -> Result<Option<ObjectInfo>> {
         const LOOK: &str = "look at object";
-        let head = self.objects.head(&parse(LOOK, name)?).await;
+        let at = parse(LOOK, name)?;
+        let head = match self.objects.head(&at).await {
+            // The answer has no body that would tell a missing object from a missing bucket.
+            Err(object_store::Error::NotFound { .. }) if self.is_ordered() => {
+                let options = GetOptions::new().with_range(Some(0..1));
+                self.objects.get_opts(&at, options).await.map(|found| found.meta)
+            }
+            said => said,
+        };
         Ok(found(LOOK, name, head)?.as_ref().map(info))
     }
 
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectInfo>> {
         const LIST: &str = "list objects";
-        let prefix = if prefix.is_empty() { None } else { Some(parse(LIST, prefix)?) };
-        let mut all = self.objects.list(prefix.as_ref());
-        // Engines list in any order: the first names are kept, and no more than are wanted.
+        let below = if prefix.is_empty() { None } else { Some(parse(LIST, prefix)?) };
+        let refuse = |error| failed(LIST, prefix, error);
+        let mut all = match Name::parse(after) {
+            Ok(after) if self.is_ordered() => self.objects.list_with_offset(below.as_ref(), &after),
+            _ => self.objects.list(below.as_ref()),
+        };
+        // Other engines list in any order: the first names are kept, and no more than are wanted.
         let mut first: BinaryHeap<Named> = BinaryHeap::new();
-        while let Some(meta) = all.try_next().await.map_err(|error| failed(LIST, "", error))? {
+        let is_enough = |found: usize| self.is_ordered() && limit <= found;
+        while !is_enough(first.len())
+            && let Some(meta) = all.try_next().await.map_err(refuse)?
+        {
             if meta.location.as_ref() <= after {
                 continue;
             }
@@ -171,7 +240,12 @@ impl ArchiveStore for Archive {
     async fn delete(&self, name: &str) -> Result<()> {
         const DELETE: &str = "delete object";
         let said = self.objects.delete(&parse(DELETE, name)?).await;
-        found(DELETE, name, said).map(|_| ())
+        match said {
+            Err(error @ object_store::Error::NotFound { .. }) => {
+                found::<()>(DELETE, name, Err(error)).map(|_| ())
+            }
+            said => said.map_err(|error| unsure(DELETE, name, error).idempotent()),
+        }
     }
 }
 

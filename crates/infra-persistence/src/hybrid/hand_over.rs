@@ -33,6 +33,11 @@ enum Attempt {
 
 impl<E: Entity> Inner<E> {
     /// Hands an entity over, and settles its ticket whatever comes of it.
+    #[tracing::instrument(
+        name = "archive entity",
+        skip_all,
+        fields(collection = E::COLLECTION, attempt = ticket.attempts + 1)
+    )]
     pub(super) async fn hand_over(&self, key: Bytes, ticket: Ticket) -> HandOver {
         let attempt = tokio::time::timeout(self.options.patience, self.attempt(&key)).await;
         let late = || Error::new(ErrorKind::Timeout, "archive entity");

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod hand_over;
+mod health;
 mod options;
 mod schedule;
 mod service;

@@ -92,6 +92,11 @@ impl Schedule {
         self.tickets.len()
     }
 
+    /// Returns how many have failed before.
+    pub(super) fn failed(&self) -> usize {
+        self.tickets.values().filter(|ticket| 0 < ticket.attempts).count()
+    }
+
     pub(super) fn len_of(&self, priority: Priority) -> usize {
         self.tickets.values().filter(|ticket| ticket.priority == priority).count()
     }

@@ -1,6 +1,7 @@
 //! The repository whose completed entities go to the archive.
 
 use std::{
+    fmt,
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
 };
@@ -44,7 +45,6 @@ pub(super) const PAGE: usize = 500;
 /// What is handed over is written down in an outbox, in the same commit as the entity, so that a stop
 /// or a crash loses no hand-over. An entity leaves the document store only in the commit that puts
 /// the name of its object in its place, and only in the version that was archived.
-#[derive(Debug)]
 pub struct Hybrid<E>(pub(super) Arc<Inner<E>>);
 
 impl<E> Clone for Hybrid<E> {
@@ -151,6 +151,13 @@ impl Part for Ticketing {
 #[expect(clippy::cast_precision_loss, reason = "a gauge need not be exact")]
 pub(super) fn told(waiting: usize) {
     WAITING.set(waiting as f64);
+}
+
+impl<E> fmt::Debug for Hybrid<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.0.schedule.lock().len();
+        f.debug_struct("Hybrid").field("waiting", &waiting).finish_non_exhaustive()
+    }
 }
 
 impl<E: Entity> Hybrid<E> {

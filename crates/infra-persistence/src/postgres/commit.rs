@@ -36,8 +36,7 @@ const COMMIT: &str = "commit batch";
 /// How often a transaction runs that the server rolled back for reasons of its own.
 const TRIES: u32 = 6;
 
-/// How often the fate of a commit is asked for, and how long between.
-const QUESTIONS: u32 = 20;
+/// How long between two questions for the fate of a commit.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a transaction did not come to its commit; nothing of it is left.
@@ -61,6 +60,12 @@ impl From<Error> for Failure {
 type At = (Collection, Bytes);
 
 impl PostgresDocuments {
+    #[tracing::instrument(
+        name = "postgres commit",
+        level = "debug",
+        skip_all,
+        fields(db.system.name = "postgresql", writes = batch.writes.len(), tries)
+    )]
     pub(super) async fn commit_checked(&self, batch: &Batch) -> Result<Receipt> {
         let mut tries = 0;
         let said = loop {
@@ -78,6 +83,7 @@ impl PostgresDocuments {
                 Err(Failure::Refused(error)) => break Err(error),
             }
         };
+        tracing::Span::current().record("tries", tries);
         COMMITS.add_for(Outcome::of(&said), 1);
         said
     }
@@ -180,18 +186,13 @@ impl PostgresDocuments {
             Ok(Err(cause)) => Some(cause),
             Err(_) => None,
         };
-        for _ in 0..QUESTIONS {
-            let question =
-                sqlx::query_as::<_, (Option<String>,)>("SELECT pg_xact_status($1::text::xid8)");
-            let asking = question.bind(number).fetch_one(&self.pool);
-            match self.within(COMMIT, asking).await {
-                Ok((Some(fate),)) if fate == "committed" => return Ok(()),
-                Ok((Some(fate),)) if fate == "aborted" => {
-                    let error = Error::new(ErrorKind::Unavailable, COMMIT);
-                    return Err(error.detail("the connection was lost before the commit"));
-                }
-                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+        let asking = tokio::time::timeout(self.patience, self.fate(number)).await;
+        if let Ok(is_committed) = asking {
+            if is_committed {
+                return Ok(());
             }
+            let error = Error::new(ErrorKind::Unavailable, COMMIT);
+            return Err(error.detail("the connection was lost before the commit"));
         }
         let error = Error::new(ErrorKind::Indeterminate, COMMIT);
         let error = error.detail("the connection was lost during the commit");
@@ -199,6 +200,22 @@ impl PostgresDocuments {
             Some(cause) => error.because(cause),
             None => error,
         })
+    }
+}
+
+impl PostgresDocuments {
+    /// Asks until it is told whether a transaction was committed.
+    async fn fate(&self, number: &str) -> bool {
+        loop {
+            let question =
+                sqlx::query_as::<_, (Option<String>,)>("SELECT pg_xact_status($1::text::xid8)");
+            let asking = question.bind(number).fetch_one(&self.pool);
+            match self.within(COMMIT, asking).await {
+                Ok((Some(fate),)) if fate == "committed" => return true,
+                Ok((Some(fate),)) if fate == "aborted" => return false,
+                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
     }
 }
 
@@ -255,10 +272,7 @@ async fn read(on: &mut PgConnection, batch: &Batch) -> Result<HashMap<At, Docume
     if keys.0.is_empty() {
         return Ok(HashMap::new());
     }
-    let query = sqlx::query_as::<_, (String, Vec<u8>, Vec<u8>)>(
-        "SELECT d.collection, d.key, d.value FROM unnest($1::text[], $2::bytea[]) AS k(c, k) \
-         JOIN documents d ON d.collection = k.c AND d.key = k.k",
-    );
+    let query = sqlx::query_as::<_, (String, Vec<u8>, Vec<u8>)>(READ);
     let rows = query.bind(keys.0).bind(keys.1).fetch_all(on).await?;
     let mut olds = HashMap::new();
     for (collection, key, value) in rows {
@@ -310,12 +324,7 @@ async fn check_unique(on: &mut PgConnection, batch: &Batch) -> Result<(), Failur
     if asked.0.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query_as::<_, (String, String, Vec<u8>, Vec<u8>)>(
-        "SELECT t.collection, t.index_name, t.value, t.key \
-         FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[]) AS u(c, i, v, k) \
-         JOIN terms t ON t.collection = u.c AND t.index_name = u.i AND t.value = u.v \
-         AND t.key <> u.k",
-    );
+    let query = sqlx::query_as::<_, (String, String, Vec<u8>, Vec<u8>)>(OTHERS);
     let query = query.bind(asked.0).bind(asked.1).bind(asked.2).bind(asked.3);
     for (collection, index, value, key) in query.fetch_all(on).await? {
         let collection = Collection::new(collection)?;
@@ -327,13 +336,24 @@ async fn check_unique(on: &mut PgConnection, batch: &Batch) -> Result<(), Failur
     Ok(())
 }
 
-const DELETE_TERMS: &str = "DELETE FROM terms t USING unnest($1::text[], $2::bytea[]) \
+/// Reads documents by their keys.
+pub(super) const READ: &str = "SELECT d.collection, d.key, d.value \
+    FROM unnest($1::text[], $2::bytea[]) AS k(c, k) \
+    JOIN documents d ON d.collection = k.c AND d.key = k.k";
+
+/// Finds the terms of a value that other documents have.
+pub(super) const OTHERS: &str = "SELECT t.collection, t.index_name, t.value, t.key \
+    FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[]) AS u(c, i, v, k) \
+    JOIN terms t ON t.collection = u.c AND t.index_name = u.i AND t.value = u.v \
+    AND t.key <> u.k";
+
+pub(super) const DELETE_TERMS: &str = "DELETE FROM terms t USING unnest($1::text[], $2::bytea[]) \
     AS k(c, k) WHERE t.collection = k.c AND t.key = k.k";
 
-const DELETE_DOCUMENTS: &str = "DELETE FROM documents t USING unnest($1::text[], $2::bytea[]) \
+pub(super) const DELETE_DOCUMENTS: &str = "DELETE FROM documents t USING unnest($1::text[], $2::bytea[]) \
     AS k(c, k) WHERE t.collection = k.c AND t.key = k.k";
 
-const DELETE_HISTORY: &str = "DELETE FROM history t USING unnest($1::text[], $2::bytea[]) \
+pub(super) const DELETE_HISTORY: &str = "DELETE FROM history t USING unnest($1::text[], $2::bytea[]) \
     AS k(c, k) WHERE t.collection = k.c AND t.key = k.k";
 
 /// Columns of keys.

@@ -32,6 +32,14 @@ pub struct PostgresDocuments {
 
 type Row = (Vec<u8>, Vec<u8>);
 
+pub(super) const GET: &str = "SELECT key, value FROM documents WHERE collection = $1 AND key = $2";
+
+pub(super) const GET_MANY: &str = "SELECT k.key, d.value FROM unnest($2::bytea[]) WITH ORDINALITY AS k(key, place) \
+     LEFT JOIN documents d ON d.collection = $1 AND d.key = k.key ORDER BY k.place";
+
+pub(super) const HISTORY: &str = "SELECT value FROM history \
+    WHERE collection = $1 AND key = $2 ORDER BY version DESC LIMIT $3";
+
 impl PostgresDocuments {
     /// Connects to the server, and brings the tables up to date.
     ///
@@ -153,9 +161,7 @@ impl DocumentStore for PostgresDocuments {
     }
 
     async fn get(&self, collection: &Collection, key: &[u8]) -> Result<Option<Document>> {
-        let query = sqlx::query_as::<_, Row>(
-            "SELECT key, value FROM documents WHERE collection = $1 AND key = $2",
-        );
+        let query = sqlx::query_as::<_, Row>(GET);
         let query = query.bind(collection.as_str()).bind(key).fetch_optional(&self.pool);
         let found = self.within("read document", query).await?;
         found.map(|row| decode(collection, &row)).transpose()
@@ -166,10 +172,7 @@ impl DocumentStore for PostgresDocuments {
         collection: &Collection,
         keys: &[Bytes],
     ) -> Result<Vec<Option<Document>>> {
-        let query = sqlx::query_as::<_, (Vec<u8>, Option<Vec<u8>>)>(
-            "SELECT k.key, d.value FROM unnest($2::bytea[]) WITH ORDINALITY AS k(key, place) \
-             LEFT JOIN documents d ON d.collection = $1 AND d.key = k.key ORDER BY k.place",
-        );
+        let query = sqlx::query_as::<_, (Vec<u8>, Option<Vec<u8>>)>(GET_MANY);
         let all: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let query = query.bind(collection.as_str()).bind(all).fetch_all(&self.pool);
         let found = self.within("read documents", query).await?;
@@ -228,10 +231,7 @@ impl DocumentStore for PostgresDocuments {
         if self.history == 0 {
             return Err(Error::new(ErrorKind::Unsupported, READ));
         }
-        let query = sqlx::query_as::<_, (Vec<u8>,)>(
-            "SELECT value FROM history WHERE collection = $1 AND key = $2 \
-             ORDER BY version DESC LIMIT $3",
-        );
+        let query = sqlx::query_as::<_, (Vec<u8>,)>(HISTORY);
         let query = query.bind(collection.as_str()).bind(key);
         let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = self.within(READ, query.fetch_all(&self.pool)).await?;

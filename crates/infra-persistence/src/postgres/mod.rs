@@ -5,5 +5,7 @@ mod documents;
 mod error;
 mod leases;
 mod options;
+#[cfg(test)]
+mod plans;
 
 pub use self::{documents::PostgresDocuments, leases::PostgresLeases, options::PostgresOptions};

@@ -247,6 +247,12 @@ impl UnitOfWork {
     ///
     /// Dropping the future before the batch is on its way commits nothing; later it goes on in the
     /// background.
+    #[tracing::instrument(
+        name = "commit unit of work",
+        level = "debug",
+        skip_all,
+        fields(changes = self.draft.order.len(), messages = self.draft.messages.len())
+    )]
     pub async fn commit(self) -> Result<Receipt> {
         let mut batch = Batch { fence: self.fence, ..Batch::new() };
         let mut parts = Vec::with_capacity(self.draft.order.len());

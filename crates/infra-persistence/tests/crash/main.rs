@@ -11,6 +11,8 @@
     reason = "a panic is how a test fails"
 )]
 
+mod transfers;
+
 use std::{
     collections::HashMap,
     env,

@@ -8,6 +8,8 @@
     reason = "a panic is how a test fails"
 )]
 
+mod damage;
+
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;

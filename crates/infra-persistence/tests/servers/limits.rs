@@ -1,0 +1,123 @@
+//! Serialization failures, deadlocks and an exhausted pool: passing, and repeated where that is safe.
+
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use infra_core::{
+    ErrorKind,
+    codec::Payload,
+    id::Collection,
+    random::Random,
+    store::{Batch, DocumentStore as _},
+    version::Expected,
+};
+use infra_persistence::{PostgresDocuments, PostgresOptions};
+use infra_testkit::server::{Kind, shared};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions,
+};
+use tokio::task::JoinSet;
+
+/// A database of the test's own, with a setting that holds for each connection to it.
+async fn database(setting: &str) -> (String, PgConnection) {
+    let url = shared(Kind::Postgres).unwrap();
+    let name = format!("limits_{:016x}", Random::from_system().next_u64());
+    let options = PgConnectOptions::from_str(&url).unwrap();
+    let mut admin = PgConnection::connect_with(&options).await.unwrap();
+    admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+    let set = format!("ALTER DATABASE {name} SET {setting}");
+    admin.execute(AssertSqlSafe(set)).await.unwrap();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let own = PgConnection::connect_with(&options.database(&name)).await.unwrap();
+    (format!("{server}/{name}"), own)
+}
+
+fn batch(keys: [&str; 2]) -> Batch {
+    let collection = Collection::new("things").unwrap();
+    let body = || Payload::json(1, &"x").unwrap();
+    keys.into_iter().fold(Batch::new(), |batch, key| {
+        batch.put(collection.clone(), key.to_owned(), Expected::Any, body())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serialization_failures_are_repeated_until_every_commit_is_done() {
+    let (url, mut own) = database("default_transaction_isolation = 'serializable'").await;
+    let store = PostgresDocuments::connect(&PostgresOptions::new(url).connections(8)).await;
+    let store = Arc::new(store.unwrap());
+    let mut writers = JoinSet::new();
+    for _ in 0..8 {
+        let store = Arc::clone(&store);
+        writers.spawn(async move {
+            for _ in 0..10 {
+                while let Err(error) = store.commit(batch(["a", "b"])).await {
+                    assert_eq!(*error.kind(), ErrorKind::Unavailable, "{error:?}");
+                    assert!(error.is_transient());
+                }
+            }
+        });
+    }
+    writers.join_all().await;
+    let found = store.get(&Collection::new("things").unwrap(), b"a").await.unwrap().unwrap();
+    assert_eq!(found.version.get(), 80, "each commit counts once");
+    own.execute("SELECT pg_stat_force_next_flush()").await.unwrap();
+    let rolled_back: i64 = sqlx::query_scalar(
+        "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()",
+    )
+    .fetch_one(&mut own)
+    .await
+    .unwrap();
+    println!("{rolled_back} transactions were rolled back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_with_a_stranger_is_repeated() {
+    let (url, mut stranger) = database("deadlock_timeout = '2s'").await;
+    let store = PostgresDocuments::connect(&PostgresOptions::new(url).connections(2)).await;
+    let store = Arc::new(store.unwrap());
+    store.commit(batch(["a", "b"])).await.unwrap();
+    stranger.execute("SET deadlock_timeout = '100s'").await.unwrap();
+    stranger.execute("SET search_path = infra_persistence").await.unwrap();
+    let mut held = stranger.begin().await.unwrap();
+    held.execute("UPDATE documents SET version = version WHERE key = 'b'").await.unwrap();
+    let committing = Arc::clone(&store);
+    let commit = tokio::spawn(async move { committing.commit(batch(["a", "b"])).await });
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = \
+                 (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                 OR NOT granted AND locktype = 'transactionid')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *held).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It holds `a` and waits for `b`; the stranger holds `b` and waits for `a`: the store gives way.
+    held.execute("UPDATE documents SET version = version WHERE key = 'a'").await.unwrap();
+    held.commit().await.unwrap();
+    let receipt = commit.await.unwrap().unwrap();
+    assert_eq!(receipt.versions.iter().map(|version| version.get()).collect::<Vec<_>>(), [2, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exhausted_pool_is_said_to_pass_and_passes() {
+    let (url, mut stranger) = database("lock_timeout = 0").await;
+    let options = PostgresOptions::new(url).connections(1).patience(Duration::from_millis(700));
+    let store = Arc::new(PostgresDocuments::connect(&options).await.unwrap());
+    store.commit(batch(["a", "b"])).await.unwrap();
+    let mut held = stranger.begin().await.unwrap();
+    held.execute("LOCK TABLE infra_persistence.documents").await.unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..4 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move { store.get(&Collection::new("things").unwrap(), b"a").await });
+    }
+    for said in callers.join_all().await {
+        let error = said.unwrap_err();
+        let is_limit = matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Timeout);
+        assert!(is_limit && error.is_transient(), "{error:?}");
+    }
+    held.rollback().await.unwrap();
+    let found = loop {
+        // The connection that waited is given back once the server took its question back.
+        if let Ok(found) = store.get(&Collection::new("things").unwrap(), b"a").await {
+            break found;
+        }
+    };
+    assert_eq!(found.unwrap().version.get(), 1);
+}
