@@ -90,7 +90,10 @@ struct Counting {
 
 impl Counting {
     fn new() -> Arc<Self> {
-        let inner = Arc::new(ModelDocuments::new(SystemClock::shared()));
+        Self::over(Arc::new(ModelDocuments::new(SystemClock::shared())))
+    }
+
+    fn over(inner: Arc<dyn DocumentStore>) -> Arc<Self> {
         let (reads, is_shut, opened) = (AtomicU64::new(0), AtomicBool::new(false), Notify::new());
         Arc::new(Self { inner, reads, is_shut, opened })
     }

@@ -14,7 +14,8 @@ fn id(number: usize) -> String {
 #[test]
 fn ten_times_more_entities_than_fit_lose_nothing_and_active_ones_are_never_read_from_the_store() {
     run(async {
-        let store = Counting::new();
+        // The model looks through all its documents at each commit.
+        let store = Counting::over(Arc::new(memory(SystemClock::shared()).unwrap()));
         let repository = accounts(&store, Limits::entries(FIT));
         for number in 0..ACTIVE {
             save(&repository, account(&id(number), 0, 2)).await;
