@@ -102,7 +102,7 @@ async fn games_wait_for_a_bucket_that_is_gone_and_each_is_there_once_when_it_is_
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), archived).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), archived).await.unwrap();
     for id in 0..GAMES {
         let found = hybrid.get(id.to_string().as_bytes()).await.unwrap().unwrap();
         assert_eq!(*found.entity, Game(id));

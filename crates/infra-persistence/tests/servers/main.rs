@@ -3,6 +3,8 @@
 #![cfg(all(feature = "postgres", feature = "s3"))]
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::allow_attributes,

@@ -59,7 +59,7 @@ async fn count_up(
     stop: watch::Receiver<bool>,
 ) -> Story {
     let (collection, key) = (Collection::new("counts").unwrap(), writer.to_string());
-    let mut story = Story::default();
+    let mut told = Story::default();
     let mut version = Version::ZERO;
     while !*stop.borrow() {
         let expected =
@@ -69,7 +69,7 @@ async fn count_up(
         let said = store.commit(batch).await;
         let may_be = match &said {
             Ok(receipt) => {
-                story.commits += 1;
+                told.commits += 1;
                 progress.0.fetch_add(1, Ordering::SeqCst);
                 version = receipt.versions[0];
                 continue;
@@ -80,7 +80,7 @@ async fn count_up(
                 [version, version]
             }
         };
-        story.errors.push(said.unwrap_err().kind().name());
+        told.errors.push(said.unwrap_err().kind().name());
         // The store is asked until it is back: by itself, with the pool that it has.
         let found = loop {
             match store.get(&collection, key.as_bytes()).await {
@@ -90,11 +90,11 @@ async fn count_up(
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let found = found.map_or(Version::ZERO, |found| found.version);
-        assert!(may_be.contains(&found), "writer {writer}: {found} of {may_be:?}, {story:?}");
-        story.commits += found.get() - version.get();
+        assert!(may_be.contains(&found), "writer {writer}: {found} of {may_be:?}, {told:?}");
+        told.commits += found.get() - version.get();
         version = found;
     }
-    story
+    told
 }
 
 /// Lets writers work while something happens to the server.
@@ -111,7 +111,7 @@ async fn work(
     }
     tokio::time::timeout(Duration::from_secs(200), happening(&progress)).await.unwrap();
     stop.send(true).unwrap();
-    let stories = tokio::time::timeout(Duration::from_secs(120), writers.join_all()).await;
+    let stories = tokio::time::timeout(Duration::from_mins(2), writers.join_all()).await;
     (store, stories.expect("a writer hangs"))
 }
 
