@@ -96,7 +96,7 @@ async fn observe(State(service): State<Service>, request: Request, next: Next) -
     let begin = || CorrelationId::generate(service.clock.wall(), &service.random);
     let id = context.correlation_id().unwrap_or_else(begin);
     let span = tracing::info_span!("request", otel.kind = "server", path = request.uri().path());
-    let begun = service.clock.now();
+    let came = service.clock.now();
     let served = context.correlation(id).scope(traced(span, async {
         let response = next.run(request).await;
         tracing::info!(status = response.status().as_u16(), "served");
@@ -104,7 +104,7 @@ async fn observe(State(service): State<Service>, request: Request, next: Next) -
     }));
     let mut response = served.await;
     let answer = if response.status().is_success() { Answer::Good } else { Answer::Bad };
-    REQUESTS.record_for(answer, service.clock.now().since(begun).as_secs_f64());
+    REQUESTS.record_for(answer, service.clock.now().since(came).as_secs_f64());
     if let Ok(value) = id.to_string().parse() {
         response.headers_mut().insert(correlation::HEADER, value);
     }

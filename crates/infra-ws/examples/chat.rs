@@ -53,9 +53,9 @@ impl RoomHandler for Chat {
 
 type App = Layered<RoomServer<Chat>>;
 
-const PAGE: &str = r#"<!doctype html><meta charset=utf-8><title>chat</title>
+const PAGE: &str = r"<!doctype html><meta charset=utf-8><title>chat</title>
 <ol id=said></ol><form><input id=text autofocus maxlength=500><button>Say</button></form>
-<p id=status></p><script type=module src=/chat.js></script>"#;
+<p id=status></p><script type=module src=/chat.js></script>";
 
 const SCRIPT: &str = r#"
 import { Rooms } from "./rooms.js";

@@ -43,15 +43,14 @@ async fn watch(url: String, name: &'static str) -> infra_core::Result<()> {
     rooms.join("table", None, None).await?;
     rooms.follow("table").await?;
     while let Some(heard) = rooms.next().await {
-        match heard {
-            Heard::Joined { seat, .. } => println!("{name} sits on seat {seat:?}"),
-            Heard::State { part, state, .. } => {
-                println!("{name} sees {part:?}: {state}");
-                if state["round"] == 3 {
-                    return Ok(());
-                }
+        if let Heard::Joined { seat, .. } = &heard {
+            println!("{name} sits on seat {seat:?}");
+        }
+        if let Heard::State { part, state, .. } = &heard {
+            println!("{name} sees {part:?}: {state}");
+            if state.get("round").is_some_and(|round| round == 3) {
+                return Ok(());
             }
-            _ => {}
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ mod recordings;
 use std::{io, path::Path};
 
 use infra_core::metric::Declaration;
-use infra_observability::generate::{Rules, Unknown, check, reference};
+use infra_observability::generate::{Dashboard, Rules, Unknown, check, reference};
 
 pub use alerts::ALERTS;
 pub use dashboards::DASHBOARDS;
@@ -36,8 +36,8 @@ pub type File = (String, String);
 ///
 /// A query that names what is not declared.
 pub fn files(declared: &[Declaration]) -> Result<Vec<File>, Unknown> {
-    let queries = DASHBOARDS.iter().flat_map(|board| board.queries()).chain(RULES.queries());
-    queries.map(|query| check(query, declared)).collect::<Result<(), Unknown>>()?;
+    let mut queries = DASHBOARDS.iter().flat_map(Dashboard::queries).chain(RULES.queries());
+    queries.try_for_each(|query| check(query, declared))?;
     let mut files: Vec<File> = DASHBOARDS
         .iter()
         .map(|board| (format!("dashboards/{}.json", board.name), format!("{:#}\n", board.json())))

@@ -34,6 +34,10 @@ const TRANSITIONS: [(Stage, Stage, &[&str]); 15] = [
 ];
 
 /// The ways by the names of their states.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler evaluates it, and stops at a place that is not there"
+)]
 pub(crate) const WAYS: [(&str, &str); TRANSITIONS.len()] = {
     let mut ways = [("", ""); TRANSITIONS.len()];
     let mut place = 0;

@@ -386,7 +386,9 @@ impl RoomTask {
 /// Returns the state that a room would be in after events that could not be stored.
 fn stage_after(room: &Room, events: &[Event]) -> Option<Stage> {
     let mut room = room.clone();
-    events.iter().for_each(|event| room.evolve(event));
+    for event in events {
+        room.evolve(event);
+    }
     stage_of(&room)
 }
 

@@ -149,52 +149,14 @@ impl Server {
             listener.local_addr().map_err(|error| StartError::new("read own address", error))
         };
         let (addr, admin_addr) = (address(&listener)?, address(&admin_listener)?);
-        let ring = key_ring(&settings)?;
-        let failed = |error| StartError::new("set up the rooms", error);
-        let documents = Arc::clone(&backends.documents);
-        let credentials = Credentials::new(ring, documents, Arc::clone(&clock)).map_err(failed)?;
-        let options = room_options(&settings);
-        let events = Arc::clone(&backends.events);
-        let bus = Arc::clone(&backends.bus);
-        let telemetry = RoomTelemetry::new(
-            "game-server",
-            ROOM,
-            TelemetryOptions::default(),
-            Arc::clone(&clock),
-        );
-        telemetry.start();
-        let registry = Registry::new(options, events, bus, telemetry.clone(), core.clone());
-        go_on(&registry, &backends, &core).await.map_err(failed)?;
-        let limits = limits(&settings, &clock)?;
-        let game =
-            Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(&clock));
-        let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, settings.resume_events));
-        let (lobby, stop) = (Arc::clone(&game), core.stop());
-        core.spawn(async move { lobby.run(stop).await });
+        let rooms = open_rooms(&settings, &backends, &clock, &core).await?;
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
         let checks = checks(backends.checks.clone(), &settings.data, &clock);
         let options = HealthOptions::default();
         let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
-        let failed = |error| StartError::new("declare the alerts", error);
-        let alerts = alarms(Arc::clone(&clock), &telemetry).map_err(failed)?;
-        core.spawn(alerts.clone().run(instruments.exporter.clone(), ALERTS_EVERY, core.stop()));
-        if let Some(levels) = instruments.levels() {
-            core.spawn(levels.run(core.stop()));
-        }
-        let observatory = Arc::new(Observatory {
-            exporter: instruments.exporter.clone(),
-            telemetry: telemetry.clone(),
-            alerts,
-            levels: instruments.levels(),
-            registry: Arc::clone(&registry),
-            hub: Arc::clone(&hub),
-            monitor: Arc::clone(&monitor),
-            started: clock.now(),
-            clock: Arc::clone(&clock),
-            seconds: parking_lot::Mutex::default(),
-        });
-        let (watching, stop) = (Arc::clone(&observatory), core.stop());
-        core.spawn(async move { watching.run(stop).await });
+        let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
+        let Rooms { registry, game, telemetry, limits } = rooms;
+        let failed = |error| StartError::new("follow the games", error);
         archive(&backends, &core).map_err(failed)?;
         let standings = follow_standings(&backends, &clock, &core).map_err(failed)?;
         let admin = Admin {
@@ -272,6 +234,71 @@ impl Server {
         self.telemetry.stop().await;
         self.instruments.close().await;
     }
+}
+
+/// The rooms and who speaks with them.
+struct Rooms {
+    registry: Arc<Registry>,
+    game: Arc<Game>,
+    telemetry: RoomTelemetry,
+    limits: Limits,
+}
+
+/// Opens the rooms that were playing, and the lobby.
+async fn open_rooms(
+    settings: &Settings,
+    backends: &Backends,
+    clock: &Arc<dyn Clock>,
+    core: &Shutdown,
+) -> Result<Rooms, StartError> {
+    let ring = key_ring(settings)?;
+    let failed = |error| StartError::new("set up the rooms", error);
+    let documents = Arc::clone(&backends.documents);
+    let credentials = Credentials::new(ring, documents, Arc::clone(clock)).map_err(failed)?;
+    let options = TelemetryOptions::default();
+    let telemetry = RoomTelemetry::new("game-server", ROOM, options, Arc::clone(clock));
+    telemetry.start();
+    let (events, bus) = (Arc::clone(&backends.events), Arc::clone(&backends.bus));
+    let options = room_options(settings);
+    let registry = Registry::new(options, events, bus, telemetry.clone(), core.clone());
+    go_on(&registry, backends, core).await.map_err(failed)?;
+    let limits = limits(settings, clock)?;
+    let game = Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(clock));
+    let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, settings.resume_events));
+    let (lobby, stop) = (Arc::clone(&game), core.stop());
+    core.spawn(async move { lobby.run(stop).await });
+    Ok(Rooms { registry, game, telemetry, limits })
+}
+
+/// Starts to watch the server: alerts, log levels, rates.
+fn observe(
+    instruments: &Instruments,
+    rooms: &Rooms,
+    (hub, monitor): (&Arc<Hub>, &Arc<Monitor>),
+    clock: &Arc<dyn Clock>,
+    core: &Shutdown,
+) -> Result<Arc<Observatory>, StartError> {
+    let failed = |error| StartError::new("declare the alerts", error);
+    let alerts = alarms(Arc::clone(clock), &rooms.telemetry).map_err(failed)?;
+    core.spawn(alerts.clone().run(instruments.exporter.clone(), ALERTS_EVERY, core.stop()));
+    if let Some(levels) = instruments.levels() {
+        core.spawn(levels.run(core.stop()));
+    }
+    let observatory = Arc::new(Observatory {
+        exporter: instruments.exporter.clone(),
+        telemetry: rooms.telemetry.clone(),
+        alerts,
+        levels: instruments.levels(),
+        registry: Arc::clone(&rooms.registry),
+        hub: Arc::clone(hub),
+        monitor: Arc::clone(monitor),
+        started: clock.now(),
+        clock: Arc::clone(clock),
+        seconds: parking_lot::Mutex::default(),
+    });
+    let (watching, stop) = (Arc::clone(&observatory), core.stop());
+    core.spawn(async move { watching.run(stop).await });
+    Ok(observatory)
 }
 
 async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {

@@ -404,7 +404,8 @@ impl App for Game {
         let context = Context::default().correlation(session.correlation);
         let span = session.span();
         let understanding = trace::traced(span, self.understand(session, text.as_str()));
-        context.scope(understanding).await
+        // It is large, and most of a connection's time nobody needs its place.
+        Box::pin(context.scope(understanding)).await
     }
 
     async fn closed(&self, session: Session) {

@@ -282,9 +282,9 @@ fn a_game_whose_process_is_killed_again_and_again_ends_as_if_it_never_was() {
     assert!(4 < n_kills && 0 < n_from_snapshot, "{n_kills} kills, {n_from_snapshot} by snapshot");
     let stored = run(async {
         let stores = Stores::open(folder.path()).await;
-        let stored = stores.events().await;
+        let read = stores.events().await;
         stores.close().await;
-        stored
+        read
     });
     assert_eq!(stored, events, "the same game, event by event");
     let seats = rooms.last().unwrap().view(Viewer::Seat(Seat::First)).unwrap();

@@ -52,8 +52,11 @@ fn promtool_takes_the_rules_and_each_alert_fires_in_its_case_and_is_quiet_in_the
 #[test]
 fn a_metric_that_is_renamed_is_found_in_every_query_that_names_it() {
     let declared = declarations();
-    let queries: String =
-        DASHBOARDS.iter().flat_map(|board| board.queries()).chain(RULES.queries()).collect();
+    let queries: String = DASHBOARDS
+        .iter()
+        .flat_map(infra_observability::generate::Dashboard::queries)
+        .chain(RULES.queries())
+        .collect();
     let mut renamed = 0;
     for (place, metric) in declared.iter().enumerate() {
         if !queries.contains(metric.name) {

@@ -4,7 +4,7 @@
 //! `tests/golden/rooms.txt` holds digests of each game in each schema: who changes how a room is written without
 //! a new schema version meets it. `BLESS_GOLDEN=1` writes it anew.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, sync::Arc};
 
 use game_server::{
     domain::{Act, Actor, ChatText, Command, Event, Refusal, Room, Seat},
@@ -69,8 +69,8 @@ fn statistics(room: &Value) -> Value {
     json!({"scores": scores, "rounds": room["game"]["n_scored"].as_u64().unwrap_or(0)})
 }
 
-fn second(room: Value) -> Value {
-    json!({"statistics": statistics(&room), "room": room})
+fn second(room: &Value) -> Value {
+    json!({"statistics": statistics(room), "room": room})
 }
 
 fn third(mut second: Value) -> Value {
@@ -87,7 +87,7 @@ fn back_to_second(mut third: Value) -> Value {
 
 fn migrations() -> Arc<Migrations> {
     let migrations = Migrations::new()
-        .step(1, 2, |room| Ok(second(room)), |mut second| Ok(second["room"].take()))
+        .step(1, 2, |room| Ok(second(&room)), |mut second| Ok(second["room"].take()))
         .and_then(|all| {
             all.step(2, 3, |state| Ok(third(state)), |state| Ok(back_to_second(state)))
         });
@@ -112,7 +112,7 @@ impl StateMachine for Third {
             return;
         }
         let (mut room, mut chat) = (value(&self.room), self.history.chat.clone());
-        chat.extend(room["chat"].as_array_mut().unwrap().drain(..));
+        chat.append(room["chat"].as_array_mut().unwrap());
         let excess = chat.len().saturating_sub(game_server::domain::RECENT_CHAT);
         self.history.chat = chat.split_off(excess);
         self.statistics = serde_json::from_value(statistics(&room)).unwrap();
@@ -204,7 +204,8 @@ impl Stored {
 
 fn digest(state: &impl Serialize) -> String {
     let digest = Sha256::digest(serde_json::to_vec(state).unwrap());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let first = digest.first_chunk().copied().unwrap();
+    format!("{:016x}", u64::from_be_bytes(first))
 }
 
 #[tokio::test]
@@ -236,7 +237,7 @@ async fn a_hundred_games_go_to_the_third_schema_and_back_as_the_golden_file_says
         assert_eq!(value(&back.machine), in_third, "game {number}");
         let in_second: Second = serde_json::from_value(in_second).unwrap();
         let digests = [digest(&room), digest(&in_second), digest(&back.machine)].join(" ");
-        lines.push_str(&format!("{number} {digests}\n"));
+        writeln!(lines, "{number} {digests}").unwrap();
     }
     if std::env::var("BLESS_GOLDEN").is_ok() {
         std::fs::write(&file, &lines).unwrap();
@@ -252,7 +253,7 @@ async fn a_migration_that_fails_in_the_middle_leaves_everything_as_it_was() {
     let stored = Stored::game(0).await;
     let before = stored.all().await;
     let failing = Migrations::new()
-        .step(1, 2, |room| Ok(second(room)), Ok)
+        .step(1, 2, |room| Ok(second(&room)), Ok)
         .and_then(|all| all.step(2, 3, |_| Err(Error::invalid("move chat", "planted")), Ok))
         .unwrap();
     let options = stored.options().migrations(Arc::new(failing.clone()));

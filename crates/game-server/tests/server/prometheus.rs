@@ -86,8 +86,11 @@ async fn every_query_of_every_dashboard_and_rule_answers_with_data() {
     let folder = tempfile::tempdir().unwrap();
     write(&files(&declarations()).unwrap(), folder.path()).unwrap();
     let prometheus = Prometheus::start(folder.path(), host.server.admin_addr()).await;
-    let mut queries: Vec<&str> =
-        DASHBOARDS.iter().flat_map(|board| board.queries()).chain(RULES.queries()).collect();
+    let mut queries: Vec<&str> = DASHBOARDS
+        .iter()
+        .flat_map(infra_observability::generate::Dashboard::queries)
+        .chain(RULES.queries())
+        .collect();
     queries.sort_unstable();
     queries.dedup();
     let all = queries.len();

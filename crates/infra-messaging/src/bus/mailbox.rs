@@ -52,7 +52,10 @@ impl Mailbox {
     }
 
     /// Says that from here on messages may be missing.
-    #[cfg_attr(not(any(feature = "nats", feature = "redis", test)), expect(dead_code))]
+    #[cfg_attr(
+        not(any(feature = "nats", feature = "redis", test)),
+        expect(dead_code, reason = "only what comes from a server can be interrupted")
+    )]
     pub(crate) fn interrupt(&mut self, reason: GapReason) {
         self.cut = Some(reason);
         if let Some(waker) = self.waker.take() {

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     env,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Command, Stdio},
     sync::{
@@ -222,7 +223,6 @@ fn kill_at_each_step(place: &str) {
             .stdout(Stdio::null())
             .status()
             .unwrap();
-        use std::os::unix::process::ExitStatusExt as _;
         assert_eq!(ended.signal(), Some(9), "it ended by itself: {ended:?}, see above");
         let now = run(audit(place, kill));
         assert!(transfers < now, "kill {kill}: nothing was done");
