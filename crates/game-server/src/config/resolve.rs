@@ -242,10 +242,10 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_with_its_option_and_what_it_takes() {
         let refused = |change: fn(&mut Options)| resolved(change).unwrap_err();
-        assert_eq!(
-            refused(|o| o.archive = Some("postgres://x".to_owned())),
-            "option --archive: `postgres` is not built in for it; it takes `file:FOLDER` or `memory:`"
-        );
+        let archive = refused(|o| o.archive = Some("postgres://x".to_owned()));
+        assert!(archive.starts_with(
+            "option --archive: `postgres` is not built in for it; it takes `file:FOLDER` or "
+        ));
         assert_eq!(
             refused(|o| o.bus = Some("nats://x".to_owned())),
             "option --bus: `nats` is not built in for it; it takes `memory:`"
