@@ -34,13 +34,17 @@ async fn hear(player: &mut Player, name: &str, count: usize, transcript: &mut Ve
 async fn a_whole_game_of_two_clients_is_the_golden_transcript() {
     let server = Server::start().await;
     let mut transcript = Vec::new();
-    let (mut ann, mut bob) = (server.raw().await, server.raw().await);
-    for (player, name) in [(&mut ann, "ann"), (&mut bob, "bob")] {
+    let mut players = Vec::new();
+    for name in ["ann", "bob"] {
+        // The first is heard before the second comes: connections are numbered as they are served.
+        let mut player = server.raw().await;
         player.say(json!({"type": "connect", "token": name})).await;
-        hear(player, name, 1, &mut transcript).await;
+        hear(&mut player, name, 1, &mut transcript).await;
         player.say(json!({"type": "join", "id": 1, "room": "game"})).await;
-        hear(player, name, 1, &mut transcript).await;
+        hear(&mut player, name, 1, &mut transcript).await;
+        players.push(player);
     }
+    let Ok([mut ann, mut bob]) = <[Player; 2]>::try_from(players) else { panic!("two players") };
     hear(&mut ann, "ann", 1, &mut transcript).await;
     server
         .rooms
