@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use infra_core::{backoff::Backoff, random::Random};
 use infra_ws::{
     client::{Heard, Rooms, RoomsOptions},
-    history::Place,
+    history::{Place, Window},
     suite::{Breach, Published, Site, Trouble, Viewer},
     wire::{Event, Recovered, ServerMessage},
 };
@@ -41,8 +41,13 @@ pub(super) trait Listener: Send {
 /// Drives a site and a client of it by a seed.
 pub(super) async fn check(seed: u64, site: &mut Nodes, listener: &mut impl Listener) {
     let random = Random::seeded(seed);
-    let mut run =
-        Run { site, listener, viewer: Viewer::new(USER), published: Published::default() };
+    let mut run = Run {
+        site,
+        listener,
+        viewer: Viewer::new(USER),
+        published: Published::default(),
+        before: None,
+    };
     // The stream begins anew with each seed, and so does the client.
     run.site.trouble(Trouble::Renew).await;
     run.listener.begin(&run.site.url(0), USER).await;
@@ -69,6 +74,7 @@ pub(super) async fn check(seed: u64, site: &mut Nodes, listener: &mut impl Liste
             77..82 => {
                 // What was said of the stream before is heard first, so that it can be judged.
                 run.settle(seed).await;
+                run.before = run.site.window().await.ok();
                 run.site.trouble(Trouble::Renew).await;
             }
             82..90 => run.site.trouble(Trouble::Calm).await,
@@ -91,6 +97,8 @@ struct Run<'a, L> {
     listener: &'a mut L,
     viewer: Viewer,
     published: Published,
+    /// The stream before it began anew: its last answers may be heard later.
+    before: Option<Window>,
 }
 
 impl<L: Listener> Run<'_, L> {
@@ -109,7 +117,9 @@ impl<L: Listener> Run<'_, L> {
                 self.viewer.reconnect();
                 let claim = self.viewer.seen().cloned();
                 let said = (from, *recovered);
-                self.viewer.joined(claim.as_ref(), said, (&kept, &kept), REPLAY)
+                let before = self.before.as_ref().filter(|before| before.epoch == from.epoch);
+                let kept = before.unwrap_or(&kept);
+                self.viewer.joined(claim.as_ref(), said, (kept, kept), REPLAY)
             }
             Told::Event { place, data } => {
                 let event = Event { offset: place.offset, data: data.clone() };
