@@ -185,7 +185,9 @@ impl DocumentStore for CachedDocuments {
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         let (documents, touching) = (self.clone(), self.touch(&batch));
         task::detached(COMMIT, async move {
-            let committed = documents.inner.commit(batch).await;
+            let store = Arc::clone(&documents.inner);
+            // In a task of its own, so that the fate of what a store that panics has done is in doubt too.
+            let committed = task::detached(COMMIT, async move { store.commit(batch).await }).await;
             if committed.as_ref().is_err_and(is_unknown) {
                 documents.writes.lock().doubt = documents.clock.now() + DOUBT;
                 documents.cache.clear();

@@ -19,7 +19,7 @@ use infra_core::{
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{MutexGuard, Notify, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -83,7 +83,7 @@ impl BehindOptions {
         self
     }
 
-    /// Sets how long is waited for room before a save is refused as
+    /// Sets how long is waited for room, and for earlier saves of the key, before a save is refused as
     /// [`Overloaded`](infra_core::ErrorKind::Overloaded); five seconds by default.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
@@ -130,7 +130,7 @@ struct Shared<V> {
 type Refused<V> = Arc<dyn Fn(&Edit<V>, &Error) + Send + Sync>;
 
 struct State<V> {
-    buffer: Buffer<V, OwnedSemaphorePermit>,
+    buffer: Buffer<V, Option<OwnedSemaphorePermit>>,
     /// How many saves are on their way into the buffer.
     entering: usize,
     is_closed: bool,
@@ -155,6 +155,21 @@ impl<V> Drop for Entering<V> {
     fn drop(&mut self) {
         self.0.state.lock().entering -= 1;
         self.0.stirred.notify_one();
+    }
+}
+
+/// The room of a save on its way; if the save fails, it goes back to what waits under the key.
+struct Room<'a, V> {
+    shared: &'a Shared<V>,
+    key: &'a str,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<V> Drop for Room<'_, V> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.shared.state.lock().buffer.restore(self.key, Some(permit));
+        }
     }
 }
 
@@ -284,7 +299,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`Overloaded`](ErrorKind::Overloaded) if there was no room for too long,
+    /// [`Overloaded`](ErrorKind::Overloaded) if there was no room for too long, or earlier saves of the key took too long,
     /// [`Closed`](ErrorKind::Closed) if the writer has ended; the journal's own, and then it may be written after a
     /// restart if that is [`Indeterminate`](ErrorKind::Indeterminate).
     ///
@@ -312,8 +327,7 @@ where
         let (cache, shared) = (self.cache.clone(), Arc::clone(&self.shared));
         task::detached(SAVE, async move {
             let _entering = shared.enter()?;
-            let _turn = shared.turns.take(&key).await;
-            let room = shared.make_room(&key).await?;
+            let (_turn, mut room) = shared.admit(&key).await?;
             let value = loaded.as_ref().and_then(|loaded| loaded.value.clone());
             let edit = Edit { key: key.clone(), value };
             let journalled = match &shared.journal {
@@ -321,9 +335,11 @@ where
                 None => None,
             };
             let now = shared.clock.now();
-            if shared.state.lock().buffer.put(edit, journalled, room, now) {
+            let permit = room.permit.take();
+            if shared.state.lock().buffer.put(edit, journalled, permit, now) {
                 BEHIND.add_for(Behind::Coalesced, 1);
             }
+            drop(room);
             shared.stirred.notify_one();
             // It is acknowledged whatever the second tier says: what waits is read before it.
             let _settled = cache.settle(key, loaded).await.is_ok();
@@ -368,15 +384,27 @@ where
         Ok(Entering(Arc::clone(self)))
     }
 
-    /// Waits for room, unless the key has a place already.
-    async fn make_room(&self, key: &str) -> Result<Option<OwnedSemaphorePermit>> {
-        if self.state.lock().buffer.contains(key) {
-            return Ok(None);
-        }
-        let room = timeout(self.options.patience, Arc::clone(&self.room).acquire_owned()).await;
-        let full =
-            |_| Error::new(ErrorKind::Overloaded, SAVE).detail("too many wait to be written");
-        let closed = |_| Error::new(ErrorKind::Closed, SAVE);
-        room.map_err(full)?.map(Some).map_err(closed)
+    /// Waits for the turn of a key and then for room, unless the key has a place already; for both no longer than the
+    /// patience, since those who wait for the turn wait for the room of those before them too.
+    async fn admit<'a, 's: 'a>(
+        &'s self,
+        key: &'a str,
+    ) -> Result<(MutexGuard<'s, ()>, Room<'a, V>)> {
+        let admitted = async {
+            let turn = self.turns.take(key).await;
+            let held = self.state.lock().buffer.hold(key);
+            let permit = match held {
+                Some(permit) => permit,
+                None => Some(self.make_room().await?),
+            };
+            Ok((turn, Room { shared: self, key, permit }))
+        };
+        let late = |_| Error::new(ErrorKind::Overloaded, SAVE).detail("no room or turn in time");
+        timeout(self.options.patience, admitted).await.map_err(late)?
+    }
+
+    async fn make_room(&self) -> Result<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        room.map_err(|_| Error::new(ErrorKind::Closed, SAVE))
     }
 }

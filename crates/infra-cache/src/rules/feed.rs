@@ -73,8 +73,8 @@ impl Feed {
     }
 
     /// Goes on after a position where an earlier feed ended, instead of emptying the cache.
-    pub const fn after(mut self, position: Position) -> Self {
-        self.from = Some(position);
+    pub fn after(mut self, position: Position) -> Self {
+        self.note(position);
         self
     }
 

@@ -269,6 +269,8 @@ impl Scheduler {
             tokio::select! {
                 () = stop.requested() => return,
                 () = invalidator.later.stirred.notified(), if failures == 0 => {}
+                // A sleep takes a millisecond at least, and many may be due at the same time.
+                () = tokio::task::yield_now(), if pause.is_zero() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

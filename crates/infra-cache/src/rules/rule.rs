@@ -215,7 +215,7 @@ impl Rules {
     /// so a circle of rules comes to its end.
     pub(super) fn plan(&self, signal: &Signal) -> Result<Plan> {
         let mut plan = Plan::default();
-        self.follow(signal.clone(), Duration::ZERO, &mut plan)?;
+        self.follow(vec![(signal.clone(), Duration::ZERO, false)], &mut plan)?;
         Ok(plan)
     }
 
@@ -223,15 +223,14 @@ impl Rules {
     pub(super) fn plan_timed(&self, rule: &Rule) -> Result<Plan> {
         let signal = Signal::new("@time", serde_json::Value::Null);
         let mut plan = Plan { at_once: rule.doomed(&signal)?, triggered: 1, ..Plan::default() };
-        for name in &rule.then {
-            self.follow(signal.renamed(name), Duration::ZERO, &mut plan)?;
-        }
+        let signals = rule.then.iter().map(|name| (signal.renamed(name), Duration::ZERO, true));
+        self.follow(signals.collect(), &mut plan)?;
         Ok(plan)
     }
 
-    fn follow(&self, signal: Signal, delay: Duration, plan: &mut Plan) -> Result<()> {
+    /// Follows signals, each with its delay and whether a rule sent it.
+    fn follow(&self, mut signals: Vec<(Signal, Duration, bool)>, plan: &mut Plan) -> Result<()> {
         let mut followed = HashSet::new();
-        let mut signals = vec![(signal, delay, false)];
         // The soonest first: a rule that is reached on two ways holds as early as it can.
         while let Some(place) = (0..signals.len()).min_by_key(|at| signals.get(*at).map(|it| it.1))
         {
@@ -266,4 +265,24 @@ fn check_timed(rule: &Rule, period: Duration) -> Result<()> {
         "take rules",
         format!("a rule of time has a period and plain targets: {rule:?}"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_a_timed_one_reaches_by_two_names_is_planned_once_and_as_a_cascade() {
+        let rules = Rules::new([
+            Rule::every(Duration::from_secs(1)).then("a").then("b"),
+            Rule::on("a").then("c"),
+            Rule::on("b").then("c"),
+            Rule::on("c").key("k").unwrap(),
+        ])
+        .unwrap();
+        let (_, timed) = rules.timed().next().unwrap();
+        let at_once = vec![Doomed::Key("k".to_owned())];
+        let expected = Plan { at_once, later: Vec::new(), triggered: 4, cascaded: 3 };
+        assert_eq!(rules.plan_timed(timed).unwrap(), expected);
+    }
 }

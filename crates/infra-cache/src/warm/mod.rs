@@ -193,11 +193,15 @@ where
     /// Dropping the future ends what runs.
     pub async fn run(self, stop: Stop) {
         let begun = self.clock.now();
-        tokio::select! {
+        let report = tokio::select! {
             () = stop.requested() => return,
-            report = self.warm() => drop(report),
-        }
+            report = self.warm() => report,
+        };
         let mut schedule = Schedule::new(&self.tasks, begun);
+        let now = self.clock.now();
+        for number in self.failed(&report) {
+            schedule.finish(number, false, now, &self.pause);
+        }
         let mut running = Running::default();
         loop {
             while running.set.len() < self.concurrency
@@ -226,6 +230,16 @@ where
             cache.fill(moment, task.load().await?).await
         }));
         running.numbers.insert(handle.id(), number);
+    }
+
+    /// Returns which tasks failed.
+    fn failed(&self, report: &WarmReport) -> Vec<usize> {
+        let has_failed = |task: &WarmTask<V>| match report.of(&task.node.name) {
+            Some(WarmOutcome::Failed(_)) => true,
+            Some(WarmOutcome::Done { .. } | WarmOutcome::Skipped { .. }) | None => false,
+        };
+        let tasks = self.tasks.iter().enumerate();
+        tasks.filter(|(_, task)| has_failed(task)).map(|(number, _)| number).collect()
     }
 
     fn name(&self, number: usize) -> String {

@@ -15,6 +15,7 @@ use infra_core::{
 use infra_testkit::{model::ModelDocuments, seed::Seed};
 use parking_lot::Mutex;
 use rand::RngExt as _;
+use tokio::task::JoinSet;
 
 use super::{
     origin::{Fault, Origin},
@@ -159,6 +160,20 @@ async fn a_full_buffer_makes_savers_wait_and_refuses_them_when_their_patience_is
     assert!(values.waiting() <= 3);
     shutdown.close(Duration::from_secs(1)).await;
     assert_eq!(origin.values.lock().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_savers_of_a_key_are_refused_within_the_patience_of_one() {
+    let origin = Arc::new(Origin::default());
+    let (values, _writer) = behind(&origin, options().capacity(1).patience(MILLI * 500));
+    values.save("a", 1).await.unwrap();
+    let mut savers = JoinSet::new();
+    for value in 0..20 {
+        let values = values.clone();
+        savers.spawn(async move { values.save("d", value).await.unwrap_err().kind().clone() });
+    }
+    let refused = tokio::time::timeout(MILLI * 600, savers.join_all()).await.unwrap();
+    assert_eq!(refused, [const { ErrorKind::Overloaded }; 20]);
 }
 
 #[tokio::test(start_paused = true)]

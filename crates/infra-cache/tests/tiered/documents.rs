@@ -48,11 +48,14 @@ struct Slow {
     reads: AtomicU64,
     /// The next commits are done, and nobody is told.
     unanswered: AtomicU64,
+    /// The next commits are done, and panic.
+    panicking: AtomicU64,
 }
 
 impl Slow {
     fn new() -> Arc<Self> {
-        Arc::new(Self { inner: model(), reads: AtomicU64::new(0), unanswered: AtomicU64::new(0) })
+        let [reads, unanswered, panicking] = [const { AtomicU64::new(0) }; 3];
+        Arc::new(Self { inner: model(), reads, unanswered, panicking })
     }
 }
 
@@ -88,6 +91,10 @@ impl DocumentStore for Slow {
         if self.unanswered.load(Ordering::SeqCst) != 0 {
             self.unanswered.fetch_sub(1, Ordering::SeqCst);
             return Err(Error::new(ErrorKind::Indeterminate, "commit"));
+        }
+        if self.panicking.load(Ordering::SeqCst) != 0 {
+            self.panicking.fetch_sub(1, Ordering::SeqCst);
+            panic!("as planned");
         }
         receipt
     }
@@ -185,19 +192,23 @@ async fn no_read_tells_less_than_a_scan_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_commit_of_unknown_fate_nothing_is_kept_for_a_while() {
-    let (slow, rooms) = (Slow::new(), Collection::new("rooms").unwrap());
-    let documents = cached(Arc::clone(&slow) as _);
-    documents.commit(put(&rooms, "a", 1)).await.unwrap();
-    slow.unanswered.store(1, Ordering::SeqCst);
-    let error = documents.commit(put(&rooms, "a", 2)).await.unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::Indeterminate);
-    let reads = || slow.reads.load(Ordering::SeqCst);
-    for read in 1..4 {
+    for kind in [ErrorKind::Indeterminate, ErrorKind::Internal] {
+        let (slow, rooms) = (Slow::new(), Collection::new("rooms").unwrap());
+        let documents = cached(Arc::clone(&slow) as _);
+        documents.commit(put(&rooms, "a", 1)).await.unwrap();
+        let is_panic = kind == ErrorKind::Internal;
+        let failing = if is_panic { &slow.panicking } else { &slow.unanswered };
+        failing.store(1, Ordering::SeqCst);
+        let error = documents.commit(put(&rooms, "a", 2)).await.unwrap_err();
+        assert_eq!(*error.kind(), kind);
+        let reads = || slow.reads.load(Ordering::SeqCst);
+        for read in 1..4 {
+            documents.get(&rooms, b"a").await.unwrap();
+            assert_eq!(reads(), read);
+        }
+        tokio::time::sleep(Duration::from_secs(61)).await;
         documents.get(&rooms, b"a").await.unwrap();
-        assert_eq!(reads(), read);
+        documents.get(&rooms, b"a").await.unwrap();
+        assert_eq!(reads(), 4, "then it is kept again");
     }
-    tokio::time::sleep(Duration::from_secs(61)).await;
-    documents.get(&rooms, b"a").await.unwrap();
-    documents.get(&rooms, b"a").await.unwrap();
-    assert_eq!(reads(), 4, "then it is kept again");
 }

@@ -1,6 +1,10 @@
 //! A source that records what it is asked, and fails or waits as a test says.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use infra_cache::{Edit, Loaded, Source};
@@ -14,6 +18,9 @@ pub(super) struct Origin {
     /// Each load and each write, in order.
     pub(super) loads: Mutex<Vec<Vec<String>>>,
     pub(super) writes: Mutex<Vec<Vec<Edit<u64>>>>,
+    /// How many loads run now, and how many ran at the same time at most.
+    loading: AtomicUsize,
+    pub(super) most: AtomicUsize,
     /// What the next writes end with.
     pub(super) faults: Mutex<Vec<Fault>>,
     /// How long each write takes.
@@ -61,6 +68,8 @@ impl Origin {
 #[async_trait]
 impl Source<u64> for Origin {
     async fn load(&self, keys: Vec<String>) -> Result<HashMap<String, Loaded<u64>>> {
+        let loading = self.loading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(loading, Ordering::SeqCst);
         tokio::task::yield_now().await;
         self.loads.lock().push(keys.clone());
         let found = keys.into_iter().filter_map(|key| {
@@ -69,6 +78,7 @@ impl Source<u64> for Origin {
         });
         let found = found.collect();
         tokio::task::yield_now().await;
+        self.loading.fetch_sub(1, Ordering::SeqCst);
         Ok(found)
     }
 

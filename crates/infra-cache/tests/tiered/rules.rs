@@ -276,6 +276,21 @@ async fn a_removal_that_the_cache_fails_is_tried_again_until_it_is_done() {
     shutdown.close(SECOND).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn removals_that_are_due_together_are_done_together() {
+    let frail = Frail::default();
+    let rules = Rules::new([Rule::on("it").key("{n}").unwrap().after(SECOND)]).unwrap();
+    let (invalidator, scheduler) = Invalidator::new(frail.clone(), rules, SystemClock::shared());
+    let shutdown = Shutdown::new();
+    shutdown.spawn(scheduler.run(shutdown.stop()));
+    for n in 0..1_000 {
+        handle(&invalidator, "it", json!({"n": n})).await.unwrap();
+    }
+    tokio::time::sleep(SECOND + Duration::from_millis(10)).await;
+    assert_eq!(frail.keys.load(Ordering::SeqCst), 1_000);
+    shutdown.close(SECOND).await;
+}
+
 #[tokio::test]
 async fn more_delayed_removals_than_are_kept_are_done_at_once() {
     let frail = Frail::default();
@@ -381,7 +396,9 @@ async fn a_feed_that_goes_on_where_another_ended_skips_nothing_and_clears_nothin
     let names = filled(&["player:1", "player:2", "player:3"]);
     let (feed, handle) = log.feed(names.clone(), player_rules());
     let shutdown = Shutdown::new();
-    shutdown.spawn(feed.after(first).run(shutdown.stop()));
+    let feed = feed.after(first);
+    assert_eq!(handle.position(), first, "also before it runs");
+    shutdown.spawn(feed.run(shutdown.stop()));
     handle.wait_for(second, SECOND).await.unwrap();
     assert_eq!(left(&names), ["player:1", "player:3"]);
     shutdown.close(SECOND).await;

@@ -214,6 +214,29 @@ async fn a_scheduled_task_keeps_its_period_though_it_fails_and_is_tried_again_in
     assert_eq!(once.load(Ordering::SeqCst), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_task_that_fails_at_the_start_is_tried_again_before_its_period() {
+    let starts: Arc<Mutex<Vec<u128>>> = Arc::default();
+    let began = tokio::time::sleep(Duration::ZERO).deadline();
+    let noted = Arc::clone(&starts);
+    let task = WarmTask::new("boards", move || {
+        let mut starts = noted.lock();
+        let at = tokio::time::sleep(Duration::ZERO).deadline().duration_since(began);
+        starts.push(at.as_millis() / 100);
+        let is_down = starts.len() == 1;
+        async move {
+            if is_down { Err(Error::new(ErrorKind::Unavailable, "load")) } else { entries(&["a"]) }
+        }
+    });
+    let warmer = warmer(&alone(), [task.every(SECOND * 10)])
+        .pause(Backoff::exponential(SECOND).capped_at(SECOND * 60));
+    let shutdown = Shutdown::new();
+    shutdown.spawn(warmer.run(shutdown.stop()));
+    tokio::time::sleep(SECOND * 25).await;
+    shutdown.close(SECOND).await;
+    assert_eq!(*starts.lock(), [0, 10, 100, 200]);
+}
+
 #[tokio::test]
 async fn the_keys_that_were_read_most_are_warmed_and_others_are_not() {
     let origin = Arc::new(Origin::default());
@@ -262,6 +285,16 @@ async fn after_a_clearing_what_the_cache_saw_read_most_is_warmed_as_a_plain_coun
         assert_eq!(held, expected, "{seed}");
         assert!(origin.loads.lock().iter().all(|keys| keys.len() <= 3), "in batches");
     }
+}
+
+#[tokio::test]
+async fn keys_are_warmed_in_batches_of_which_four_are_loaded_at_a_time() {
+    let origin = Arc::new(Origin::default());
+    origin.values.lock().extend((0..20).map(|key| (key.to_string(), key)));
+    let keys = || (0..20).map(|key| key.to_string()).collect();
+    let task = WarmTask::keys("frequent", keys, Arc::clone(&origin) as _, 2);
+    assert_eq!(warmer(&alone(), [task]).warm().await.entries(), 20);
+    assert_eq!((origin.loads.lock().len(), origin.most.load(Ordering::SeqCst)), (10, 4));
 }
 
 #[tokio::test]
