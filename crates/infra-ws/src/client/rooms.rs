@@ -1,12 +1,22 @@
 //! A client of the protocol of rooms that stays connected.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use infra_core::{Error, ErrorKind, Result, backoff::Backoff, random::Random};
 use serde_json::Value;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::SendTimeoutError},
+        oneshot,
+    },
     task::JoinHandle,
+    time::Sleep,
 };
 
 use super::{
@@ -23,6 +33,9 @@ use crate::{
 
 /// How many things are heard before the application has to listen; beyond it nothing more is read.
 const INBOX: usize = 1_024;
+
+/// How long the server may take to read one message before the connection counts as lost.
+const SAY: Duration = Duration::from_mins(1);
 
 /// The closes that coming back would not change: the client itself is at fault.
 const FAULTS: [u16; 10] = [1000, 1002, 1003, 1007, 1008, 1009, 4003, 4010, 4011, 4012];
@@ -146,6 +159,9 @@ impl RoomsOptions {
 
     /// Sets after how long without a word, also of a ping, the connection counts as lost; a minute
     /// by default. It should be more than two of the server's heartbeats.
+    ///
+    /// A caller waits as long for its turn, and then for the answer to a question, also while there
+    /// is no connection or nobody takes what is heard.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -182,6 +198,7 @@ type Question = Box<dyn FnOnce(u64) -> ClientMessage + Send>;
 pub struct Rooms {
     commands: mpsc::Sender<Command>,
     heard: mpsc::Receiver<Heard>,
+    patience: Duration,
     task: JoinHandle<()>,
 }
 
@@ -200,6 +217,7 @@ impl Rooms {
     pub fn start(options: RoomsOptions) -> Self {
         let (commands, orders) = mpsc::channel(64);
         let (sender, heard) = mpsc::channel(INBOX);
+        let patience = options.patience;
         let random = options.seed.map_or_else(Random::from_system, Random::seeded);
         let work = Work {
             options,
@@ -211,7 +229,7 @@ impl Rooms {
             last_id: 0,
             come_back_in: None,
         };
-        Self { commands, heard, task: tokio::spawn(work.run()) }
+        Self { commands, heard, patience, task: tokio::spawn(work.run()) }
     }
 
     /// Returns the next thing that is heard; `None` once the client was stopped for good.
@@ -228,7 +246,8 @@ impl Rooms {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] if the client was stopped for good.
+    /// [`ErrorKind::Closed`] if the client was stopped for good; [`ErrorKind::Timeout`] if it did not
+    /// take the order within its [`patience`](RoomsOptions::patience), and nothing is done.
     ///
     /// # Cancel safety
     ///
@@ -260,7 +279,9 @@ impl Rooms {
     /// # Errors
     ///
     /// [`ErrorKind::Denied`] with the code as its detail, or one that says the same;
-    /// [`ErrorKind::Indeterminate`] if the connection broke before the answer.
+    /// [`ErrorKind::Indeterminate`] if the connection broke before the answer, or none came within the
+    /// [`patience`](RoomsOptions::patience), such as to data nested so deep that the server cannot
+    /// read whose question it is; else as for [`join`](Self::join).
     ///
     /// # Cancel safety
     ///
@@ -312,12 +333,21 @@ impl Rooms {
     async fn ask(&self, question: Question) -> Result<ServerMessage> {
         let (answer, answered) = oneshot::channel();
         self.order(Command::Ask { question, answer }).await?;
-        answered.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, ASK)))
+        match tokio::time::timeout(self.patience, answered).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, ASK))),
+            Err(_) => Err(Error::new(ErrorKind::Indeterminate, ASK).detail("no answer in time")),
+        }
     }
 
     async fn order(&self, command: Command) -> Result<()> {
-        let sent = self.commands.send(command).await;
-        sent.map_err(|_| Error::new(ErrorKind::Closed, "ask client of rooms"))
+        let sent = self.commands.send_timeout(command, self.patience).await;
+        sent.map_err(|unsent| {
+            let kind = match unsent {
+                SendTimeoutError::Timeout(_) => ErrorKind::Timeout,
+                SendTimeoutError::Closed(_) => ErrorKind::Closed,
+            };
+            Error::new(kind, "ask client of rooms")
+        })
     }
 }
 
@@ -341,6 +371,8 @@ enum Asked {
 enum Over {
     /// It broke, or was given up.
     Lost,
+    /// The server knows the client, but cannot let it into a room now.
+    Unavailable,
     /// Nobody wants it any more.
     Done,
     /// The server closed it for good.
@@ -366,15 +398,15 @@ impl Work {
             let mut was_known = false;
             let over = self.connection(&mut was_known).await;
             self.down();
-            match over {
+            failures = match over {
                 Over::Done => return,
                 Over::Closed(close) => {
                     let _heard = self.hears.send(Heard::Stopped(close)).await.is_ok();
                     return;
                 }
-                Over::Lost => {}
-            }
-            failures = if was_known { 1 } else { failures + 1 };
+                Over::Lost if was_known => 1,
+                Over::Lost | Over::Unavailable => failures + 1,
+            };
             let scattered = self.options.backoff.pause(failures, pause, &self.random);
             pause = self.come_back_in.take().unwrap_or(scattered);
             if self.hears.send(Heard::Waiting(pause)).await.is_err() {
@@ -391,24 +423,39 @@ impl Work {
         let connected = tokio::time::timeout(self.options.patience, connecting).await;
         let Ok(Ok(mut client)) = connected else { return Over::Lost };
         let token = Some((self.options.token)());
-        if say(&mut client, &ClientMessage::Connect { token }).await.is_err() {
-            return Over::Lost;
+        if let Err(over) = say(&mut client, &ClientMessage::Connect { token }).await {
+            return over;
         }
+        // One timer for the whole connection: what is asked is no sign of life of the server.
+        let mut silence = pin!(tokio::time::sleep(self.options.patience));
         loop {
-            let worked = tokio::select! {
-                received = client.receive_while_alive(self.options.patience) => match received {
-                    Ok(received) => self.receive(&mut client, received, was_known).await,
-                    Err(_) => Err(Over::Lost),
-                },
-                // Before the server knows who it is nothing can be asked.
-                order = self.orders.recv(), if *was_known => match order {
-                    Some(order) => self.obey(&mut client, order).await,
-                    None => Err(Over::Done),
-                },
-            };
-            if let Err(over) = worked {
+            if let Err(over) = self.turn(&mut client, silence.as_mut(), was_known).await {
                 return over;
             }
+        }
+    }
+
+    /// Takes one message or order.
+    async fn turn(
+        &mut self,
+        client: &mut Client,
+        mut silence: Pin<&mut Sleep>,
+        was_known: &mut bool,
+    ) -> Result<(), Over> {
+        let patience = self.options.patience;
+        tokio::select! {
+            received = client.receive_until(patience, silence.as_mut()) => {
+                let received = received.map_err(|_| Over::Lost)?;
+                self.receive(client, received, was_known).await?;
+                // Nothing was read while the application took its time.
+                silence.set(tokio::time::sleep(patience));
+                Ok(())
+            }
+            // Before the server knows who it is nothing can be asked.
+            order = self.orders.recv(), if *was_known => match order {
+                Some(order) => self.obey(client, order).await,
+                None => Err(Over::Done),
+            },
         }
     }
 
@@ -441,6 +488,10 @@ impl Work {
                 }
             }
             Command::Ask { question, answer } => {
+                // Whoever gave up waiting is forgotten.
+                self.asked.retain(
+                    |_, asked| !matches!(asked, Asked::Caller(answer) if answer.is_closed()),
+                );
                 self.last_id += 1;
                 self.asked.insert(self.last_id, Asked::Caller(answer));
                 let message = question(self.last_id);
@@ -656,7 +707,7 @@ impl Work {
                 }
                 self.enter(client, room).await
             }
-            Some(Asked::Entering { .. }) if code == Code::Unavailable => Err(Over::Lost),
+            Some(Asked::Entering { .. }) if code == Code::Unavailable => Err(Over::Unavailable),
             Some(Asked::Entering { room, .. }) => {
                 self.rooms.remove(&room);
                 self.tell(Heard::Refused { room, code }).await
@@ -672,7 +723,10 @@ impl Work {
 
 async fn say(client: &mut Client, message: &ClientMessage) -> Result<(), Over> {
     let text = serde_json::to_string(message).unwrap_or_default();
-    client.send(text).await.map_err(|_| Over::Lost)
+    match tokio::time::timeout(SAY, client.send(text)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Over::Lost),
+    }
 }
 
 /// Says in our errors what the server refused.

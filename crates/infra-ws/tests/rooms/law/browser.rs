@@ -63,21 +63,31 @@ window.judge = (cases) => Promise.all(cases.map(async ([before, patch, after, wa
 window.isReady = true;
 "#;
 
-/// A browser with the page open; it ends with this value.
+/// The process that drives a browser; both end with this value.
+#[derive(Debug)]
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Chromium ends with its driver.
+        let _ended = self.0.kill().is_ok() && self.0.wait().is_ok();
+    }
+}
+
+/// A browser with the page open.
 #[derive(Debug)]
 struct Browser {
-    driver: Child,
     page: Client,
+    _driver: Driver,
 }
 
 impl Browser {
     async fn open(url: &str) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect(INSTALL);
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdout(Stdio::piped());
+        // It is held from here on, so that no panic leaves it behind.
+        let mut driver = Driver(command.spawn().expect(INSTALL));
+        let lines = BufReader::new(driver.0.stdout.take().unwrap()).lines();
         let port = lines.map_while(Result::ok).find_map(|line| {
             let (_, port) = line.split_once("started successfully on port ")?;
             Some(port.trim_end_matches('.').to_owned())
@@ -89,7 +99,7 @@ impl Browser {
         builder.capabilities(chrome.as_object().unwrap().clone());
         let page = builder.connect(&format!("http://127.0.0.1:{}", port.unwrap())).await.unwrap();
         page.goto(url).await.unwrap();
-        let browser = Self { driver, page };
+        let browser = Self { page, _driver: driver };
         while browser.run("return window.isReady === true", Vec::new()).await != json!(true) {}
         browser
     }
@@ -102,13 +112,6 @@ impl Browser {
     async fn promise(&self, call: &str, words: Vec<Value>) -> Value {
         let script = format!("const done = [...arguments].pop(); {call}.then(done)");
         self.page.execute_async(&script, words).await.unwrap()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // Chromium ends with its driver.
-        let _ended = self.driver.kill().is_ok() && self.driver.wait().is_ok();
     }
 }
 
