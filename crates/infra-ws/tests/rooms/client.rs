@@ -21,7 +21,9 @@ use crate::support::PATIENCE;
 
 /// What a server does once it knows its client.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+pub(crate) enum Way {
+    /// It does not even say that it knows its client.
+    Strange,
     /// It never says anything again.
     Mute,
     /// It has no room for anybody.
@@ -44,8 +46,11 @@ impl App for Way {
         let say = |message: Value| {
             session.send(Frame::text(message.to_string()), Class::Durable);
         };
-        if asked["type"] == "connect" {
-            say(json!({"type": "connected", "connection": 1, "user": "ann", "heartbeat_ms": 1}));
+        if let ("connect", Self::Mute | Self::Unavailable | Self::Chatty) =
+            (asked["type"].as_str().unwrap(), self)
+        {
+            say(json!({"type": "connected", "connection": 1, "user": "ann",
+                "heartbeat_ms": 60_000}));
         }
         match (self, asked["type"].as_str()) {
             (Self::Unavailable, Some("join")) => say(json!({"type": "error", "id": asked["id"],
@@ -53,7 +58,7 @@ impl App for Way {
             (Self::Chatty, Some("connect")) => {
                 (0..2_000).for_each(|n| say(json!({"type": "message", "data": n})));
             }
-            (Self::Mute | Self::Unavailable | Self::Chatty, _) => {}
+            (Self::Strange | Self::Mute | Self::Unavailable | Self::Chatty, _) => {}
         }
         Ok(())
     }
@@ -61,9 +66,9 @@ impl App for Way {
     async fn closed(&self, _connection: Connection) {}
 }
 
-/// Serves without pings, and connects to it.
-async fn client_of(way: Way, patience: Duration) -> Rooms {
-    let options = Options::new(OriginPolicy::same_host())
+/// Serves without pings, and returns where.
+pub(crate) async fn serve_in(way: Way, origin: OriginPolicy) -> String {
+    let options = Options::new(origin)
         .protocol(JSON)
         .outbox(4_096, 1024 * 1024)
         .heartbeat(Duration::from_mins(2), Duration::from_mins(5));
@@ -71,8 +76,13 @@ async fn client_of(way: Way, patience: Duration) -> Rooms {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { serve(listener, hub, Arc::new(way)).await.unwrap() });
+    format!("ws://{address}/")
+}
+
+async fn client_of(way: Way, patience: Duration) -> Rooms {
+    let url = serve_in(way, OriginPolicy::same_host()).await;
     let backoff = Backoff::exponential(Duration::from_millis(1)).jitter(Jitter::None);
-    let options = RoomsOptions::new(format!("ws://{address}/"), || "ann".to_owned());
+    let options = RoomsOptions::new(url, || "ann".to_owned());
     Rooms::start(options.backoff(backoff).patience(patience))
 }
 

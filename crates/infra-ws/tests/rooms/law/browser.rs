@@ -15,7 +15,7 @@ use axum::{
 };
 use fantoccini::{Client, ClientBuilder};
 use infra_core::random::Random;
-use infra_ws::{browser, sync};
+use infra_ws::{OriginPolicy, browser, sync};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -23,6 +23,10 @@ use super::{
     clients::{Listener, Told, check},
     seeds,
     site::{Nodes, ROOM},
+};
+use crate::{
+    client::{Way, serve_in},
+    support::PATIENCE,
 };
 
 /// How to get what these tests need.
@@ -52,6 +56,19 @@ window.begin = (url, user, room) => {
   });
   rooms.join(room);
   rooms.follow(room);
+  rooms.start();
+};
+window.tries = (url, patience, room) => {
+  rooms?.stop();
+  window.pauses = [];
+  rooms = new Rooms({
+    url,
+    token: () => "ann",
+    patience,
+    link: { firstPause: 1, random: () => 1 },
+    onStatus: ({ kind, pause, reason }) => kind === "waiting" && pauses.push({ pause, reason }),
+  });
+  if (room !== null) rooms.join(room);
   rooms.start();
 };
 window.ask = (method, data, room) => rooms.request(method, data, room).catch(({ code }) => code);
@@ -187,6 +204,50 @@ async fn the_client_of_the_browser_hears_everything_in_order_or_is_told() {
     let judged = browser.promise("judge(JSON.parse(arguments[0]))", vec![json!(text)]).await;
     assert_eq!(judged, json!(vec![true; cases.len()]), "the browser's state is the server's");
     site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_the_browser_waits_for_no_answer_for_ever_and_longer_for_a_room() {
+    let origin = format!("http://{}", page().await);
+    let browser = Browser::open(&origin).await;
+    let tries = async |way, patience: u64, room: Option<&str>| {
+        let url = serve_in(way, OriginPolicy::listed([&*origin])).await;
+        browser.run("tries(...arguments)", vec![json!(url), json!(patience), json!(room)]).await;
+    };
+    let pauses = async |count: usize| {
+        let enough = async {
+            loop {
+                let pauses = browser.run("return pauses", Vec::new()).await;
+                if count <= pauses.as_array().unwrap().len() {
+                    return pauses;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, enough).await.expect("it pauses")
+    };
+
+    tries(Way::Mute, 300, None).await;
+    let code = async {
+        loop {
+            let code = browser.promise("ask(...arguments)", vec![json!("echo")]).await;
+            // Until it is connected, what is asked is lost.
+            if code != "lost" {
+                return code;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, code).await.unwrap(), "unanswered");
+    assert_eq!(pauses(0).await, json!([]), "the connection goes on");
+
+    tries(Way::Mute, 300, Some("room")).await;
+    assert_eq!(pauses(1).await[0]["reason"], "no answer in time");
+    tries(Way::Strange, 300, None).await;
+    assert_eq!(pauses(1).await[0]["reason"], "no welcome in time");
+
+    tries(Way::Unavailable, 60_000, Some("room")).await;
+    for (pause, wanted) in pauses(5).await.as_array().unwrap().iter().zip([1, 2, 4, 8, 16]) {
+        assert_eq!(*pause, json!({"pause": wanted, "reason": "no room now"}));
+    }
 }
 
 /// Makes a random value; its names are such as trip up whoever sorts or escapes them otherwise.
