@@ -16,7 +16,7 @@ use super::{
     reader::{Catalogue, FrameAt},
     recovery::{Lost, OPEN, RecoveryReport, SegmentReport, io_error},
     segment::{self, BadSegment, Segment},
-    segment_index::{self, Builder, Effect, Mark},
+    segment_index::{self, Builder, Effect, Mark, SegmentIndex},
     witness::{self, Testimony},
 };
 
@@ -72,13 +72,15 @@ impl<'a> Scan<'a> {
                 continue;
             }
             let (commits, events) = (self.mark.frames, self.catalogue.index.head().get());
+            let n_taken = self.segments.len();
             let is_indexed = self.segment(first, place + 1 == n_segments)?;
             let lost = self.report.lost.as_ref();
             self.report.details.push(SegmentReport {
                 name: segment::file_name(first),
                 events: self.catalogue.index.head().get() - events,
                 commits: self.mark.frames - commits,
-                bytes: self.end,
+                // One that is refused as a whole has no sound frame.
+                bytes: if n_taken < self.segments.len() { self.end } else { 0 },
                 is_indexed,
                 damage: lost.map(|lost| format!("byte {}: {}", lost.offset, lost.why)),
             });
@@ -144,7 +146,9 @@ impl<'a> Scan<'a> {
     /// Takes a segment's index for its frames, if it may.
     fn indexed(&mut self, segment: &Segment) -> bool {
         let index = segment_index::read(self.disk, self.folder, segment);
-        let Some(index) = index.filter(|index| index.before == self.mark) else { return false };
+        // An index that the witness contradicts is none: the frames tell what is wrong.
+        let fits = |index: &SegmentIndex| index.before == self.mark && self.agrees(index.after);
+        let Some(index) = index.filter(fits) else { return false };
         let number = self.number();
         for entry in index.entries {
             let (offset, length) = (entry.offset, entry.length);
@@ -183,7 +187,7 @@ impl<'a> Scan<'a> {
             self.mark.frames += 1;
             self.mark.digest = witness::digest(self.mark.digest, checksum);
             self.end += (frame::HEADER + body.len()) as u64;
-            if !self.agrees() {
+            if !self.agrees(self.mark) {
                 self.lose(segment.first, self.end, "the witness has another digest up to here");
                 return Ok(());
             }
@@ -225,10 +229,10 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Returns whether the witness's digest fits, where it speaks of exactly these frames.
-    fn agrees(&self) -> bool {
+    /// Returns whether the witness's digest fits, where it speaks of exactly the frames up to `mark`.
+    fn agrees(&self, mark: Mark) -> bool {
         self.testimony.is_none_or(|testimony| {
-            testimony.frames != self.mark.frames || testimony.digest == self.mark.digest
+            testimony.frames != mark.frames || testimony.digest == mark.digest
         })
     }
 

@@ -199,6 +199,17 @@ async fn a_missing_segment_is_named_and_a_missing_witness_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_is_refused_whole_has_no_sound_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 150).await;
+    let name = segments(folder.path()).remove(1);
+    damage(&folder.path().join(&name), |bytes| bytes[0] ^= 1);
+    let report = LogEventStore::verify(Options::new(folder.path())).await.unwrap();
+    let told = report.details.iter().find(|segment| segment.name == name).unwrap();
+    assert!(told.bytes == 0 && told.damage.is_some(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_of_another_format_is_refused_by_its_number() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 1).await;
