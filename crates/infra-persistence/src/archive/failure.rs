@@ -5,7 +5,7 @@ use infra_core::{
     version::{Expected, Version},
 };
 
-/// Says what a failure of a read means.
+/// Says what a failure means after which nothing has changed.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what is not understood is an outage")]
 pub(super) fn failed(operation: &'static str, name: &str, error: object_store::Error) -> Error {
     use object_store::Error as Cause;
@@ -51,10 +51,11 @@ fn is_unsure(error: &object_store::Error) -> bool {
     match transport.map(HttpError::kind) {
         Some(HttpErrorKind::Connect | HttpErrorKind::Request) => false,
         Some(_) => true,
+        // A 503 refuses before anything is done; any other answer of its class leaves that open.
         None => {
-            let is_known = mentions(error, "503 Service Unavailable")
-                || !matches!(error, object_store::Error::Generic { .. });
-            !is_known && mentions(error, "status code: 5")
+            matches!(error, object_store::Error::Generic { .. })
+                && mentions(error, "status code: 5")
+                && !mentions(error, "503 Service Unavailable")
         }
     }
 }

@@ -101,6 +101,12 @@ impl Schedule {
         self.tickets.values().filter(|ticket| ticket.priority == priority).count()
     }
 
+    /// Returns how many wait of the priority of which the most do.
+    pub(super) fn longest(&self) -> usize {
+        let all = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+        all.map(|priority| self.len_of(priority)).into_iter().max().unwrap_or(0)
+    }
+
     /// Makes all that are delayed ready.
     pub(super) fn hurry(&mut self, now: Timestamp) {
         for (_, key) in std::mem::take(&mut self.delayed) {

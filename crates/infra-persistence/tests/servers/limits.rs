@@ -81,10 +81,10 @@ async fn a_deadlock_with_a_stranger_is_repeated() {
     held.execute("UPDATE documents SET version = version WHERE key = 'b'").await.unwrap();
     let committing = Arc::clone(&store);
     let commit = tokio::spawn(async move { committing.commit(batch(["a", "b"])).await });
-    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = \
-                 (SELECT oid FROM pg_database WHERE datname = current_database()) \
-                 OR NOT granted AND locktype = 'transactionid')";
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) \
+                 WHERE NOT granted AND datname = current_database())";
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *held).await.unwrap() {
+        assert!(!commit.is_finished(), "it did not wait");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // It holds `a` and waits for `b`; the stranger holds `b` and waits for `a`: the store gives way.
@@ -113,11 +113,15 @@ async fn an_exhausted_pool_is_said_to_pass_and_passes() {
         assert!(is_limit && error.is_transient(), "{error:?}");
     }
     held.rollback().await.unwrap();
-    let found = loop {
-        // The connection that waited is given back once the server took its question back.
-        if let Ok(found) = store.get(&Collection::new("things").unwrap(), b"a").await {
-            break found;
+    let again = async {
+        loop {
+            // The connection that waited is given back once the server took its question back.
+            if let Ok(found) = store.get(&Collection::new("things").unwrap(), b"a").await {
+                break found;
+            }
         }
     };
+    let found = tokio::time::timeout(Duration::from_secs(60), again).await;
+    let found = found.expect("the pool does not recover");
     assert_eq!(found.unwrap().version.get(), 1);
 }

@@ -141,16 +141,8 @@ async fn a_while() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_said_of_a_write_is_true_while_postgres_is_killed_and_frozen() {
     let mut server = Server::start(Kind::Postgres).await.unwrap();
-    let mut connected = Err(());
-    for _ in 0..100 {
-        // It listens a little before it lets anybody in.
-        connected = PostgresDocuments::connect(&options(server.url())).await.map_err(|_| ());
-        if connected.is_ok() {
-            break;
-        }
-        a_while().await;
-    }
-    let (store, stories) = work(connected.unwrap(), async |progress| {
+    let store = PostgresDocuments::connect(&options(server.url())).await.unwrap();
+    let (store, stories) = work(store, async |progress| {
         for _ in 0..2 {
             progress.goes_on().await;
             server.kill().unwrap();
@@ -173,15 +165,8 @@ async fn what_is_said_of_a_write_is_true_while_its_connections_are_cut() {
     let server = Server::start(Kind::Postgres).await.unwrap();
     let proxy = FaultProxy::start(server.addr()).await.unwrap();
     let url = format!("postgres://postgres@{}/postgres", proxy.addr());
-    let mut connected = Err(());
-    for _ in 0..100 {
-        connected = PostgresDocuments::connect(&options(url.clone())).await.map_err(|_| ());
-        if connected.is_ok() {
-            break;
-        }
-        a_while().await;
-    }
-    let (store, stories) = work(connected.unwrap(), async |progress| {
+    let store = PostgresDocuments::connect(&options(url)).await.unwrap();
+    let (store, stories) = work(store, async |progress| {
         for round in 0..4 {
             proxy.set(Faults::default());
             proxy.cut();
