@@ -169,6 +169,9 @@ impl<P: Label> Games<P> {
 
     /// Takes up a game that was begun elsewhere or before a restart: it is active, and its start is
     /// not counted again. Its duration is counted from now on.
+    ///
+    /// One that is active already stays as it is; one beyond the most that are followed is not
+    /// followed, so its end is counted as unknown.
     pub fn resume(&self, game: &str, seats: Seats) {
         let begun = self.clock.now();
         let mut book = self.book.lock();

@@ -51,6 +51,9 @@ impl std::error::Error for Unknown {}
 
 /// Checks that every metric, label and label value of a query is declared.
 ///
+/// A label in a list, as after `by`, may be that of any metric, since a list is of all that stands
+/// beside it.
+///
 /// Names with a colon are those of recording rules, which are checked where they are declared.
 ///
 /// # Errors
@@ -63,11 +66,18 @@ pub fn check(query: &str, declared: &[Declaration]) -> Result<(), Unknown> {
     let mut is_list = false;
     while let Some(token) = next(&mut rest) {
         match token {
-            Token::Name(name) if LISTS.contains(&name) => is_list = true,
+            Token::Name(label) if is_list => {
+                if !is_label(label, declared) {
+                    return Err(unknown("label", label));
+                }
+            }
+            Token::Name(name) if LISTS.contains(&name) => {
+                is_list = rest.trim_start().starts_with('(');
+            }
             Token::Name(name) => {
                 let after = rest.trim_start();
                 let is_function = ["(", "by", "without"].iter().any(|word| after.starts_with(word));
-                if is_function || is_list || WORDS.contains(&name) || name.contains(':') {
+                if is_function || WORDS.contains(&name) || name.contains(':') {
                     continue;
                 }
                 let metric = find(name, declared).ok_or_else(|| unknown("metric", name))?;
@@ -136,6 +146,13 @@ enum Known<'a> {
     Declared(&'a Declaration, bool),
     /// What every scraper makes.
     Up,
+}
+
+/// Returns whether any metric has a label.
+fn is_label(name: &str, declared: &[Declaration]) -> bool {
+    let is_bound = |metric: &Declaration| matches!(metric.kind, Kind::Histogram(_)) && name == "le";
+    let has = |metric: &Declaration| metric.labels.iter().any(|set| set.name == name);
+    TARGET.contains(&name) || declared.iter().any(|metric| is_bound(metric) || has(metric))
 }
 
 enum Values<'a> {
@@ -231,6 +248,10 @@ mod tests {
             (r#"infra_t_wait_seconds_bucket{le="0.25"}"#, "value", "0.25"),
             (r#"infra_t_wait_seconds_count{le="0.1"}"#, "label", "le"),
             (r#"up{side="red"}"#, "label", "side"),
+            ("sum by (room) (infra_t_moves_total)", "label", "room"),
+            ("sum(infra_t_moves_total) by (side, room)", "label", "room"),
+            ("up and on (room) infra_t_moves_total", "label", "room"),
+            ("up * on (job) group_left infra_t_move_total", "metric", "infra_t_move_total"),
         ];
         for (query, what, name) in table {
             assert_eq!(unknown(query), Some((what, name.to_owned())), "{query}");
