@@ -23,13 +23,16 @@ use infra_core::{
     version::Version,
 };
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     faulty::{Faults, FaultyDocuments, FaultyEvents, Weather},
     player::{Player, number, text},
     support::{Host, options, start_changed, until},
 };
+
+/// How soon after the stores the games go on, and at their old pace.
+const BACK: Duration = Duration::from_secs(5);
 
 /// What a player was told of its actions.
 #[derive(Debug, Default)]
@@ -59,36 +62,42 @@ async fn stores_that_fail_lose_and_double_nothing_and_the_games_go_on_after_them
     let rough_from = Instant::now();
     faults.set(Weather::Rough);
     tokio::time::sleep(length).await;
+    let rough = faults.struck();
     faults.set(Weather::Outage);
     tokio::time::sleep(length).await;
     faults.set(Weather::Calm);
     let calm_from = Instant::now();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(BACK + Duration::from_secs(1)).await;
     is_over.send_replace(true);
     let mut calm = (Vec::new(), Vec::new());
-    let mut acks = 0;
-    while let Some(told) = players.join_next().await {
+    let (mut acks, mut refused) = (0, 0);
+    let wait = Duration::from_secs(60);
+    while let Some(told) = timeout(wait, players.join_next()).await.expect("a game does not go on")
+    {
         let told = told.unwrap();
         acks += told.acks.len();
+        refused += told.refused;
         audit(&log, &told).await;
         let first = told.acks.iter().map(|ack| ack.3).find(|acked| calm_from < *acked);
         let back = first.expect("the game does not go on").duration_since(calm_from);
-        assert!(back < Duration::from_secs(5), "room {} is back after {back:?}", told.room);
+        assert!(back < BACK, "room {} is back after {back:?}", told.room);
         for (_, _, sent, acked) in told.acks {
             let took = acked.duration_since(sent);
             if acked < rough_from {
                 calm.0.push(took);
-            } else if calm_from + Duration::from_secs(5) < sent {
+            } else if calm_from + BACK < sent {
                 calm.1.push(took);
             }
         }
     }
     let (before, after) = (p95(calm.0), p95(calm.1));
-    println!(
-        "{acks} actions, {} calls struck; p95 {before:?} before, {after:?} from 5 s after the end",
-        faults.struck()
+    let struck = faults.struck();
+    println!("{acks} actions, {refused} refused; {struck} calls struck, {rough} of them rough");
+    println!("p95 {before:?} before, {after:?} from {BACK:?} after the end");
+    assert!(
+        0 < rough && rough < struck,
+        "{rough} of {struck} calls were struck while it was rough"
     );
-    assert!(0 < faults.struck());
     assert!(after < before * 10 + Duration::from_millis(500), "{before:?}, then {after:?}");
     host.stop().await;
 }

@@ -263,6 +263,12 @@ async fn a_migration_that_fails_in_the_middle_leaves_everything_as_it_was() {
     let back = recover::<Third>(&stored.stream, &options, Target::Latest).await.unwrap();
     assert_eq!((back.report.snapshot, back.report.skipped.len()), (None, 1));
     assert_eq!(back.machine, stored.fold::<Third>());
+    // So it is opened from the events alone, and opening it writes nothing.
+    let (opened, report) = Durable::<Third>::open(stored.stream.clone(), options).await.unwrap();
+    assert_eq!((report.snapshot, report.skipped.len()), (None, 1));
+    assert_eq!(report.replayed, stored.happened.len() as u64);
+    assert_eq!(opened.state(), &stored.fold::<Third>());
+    drop(opened);
     assert_eq!(stored.all().await, before);
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use game_server::{
     config::{Options, Settings},
-    domain::Event,
+    domain::{Event, Seat},
     exporter,
     observe::Instruments,
     server::{Backends, Server},
@@ -152,6 +152,7 @@ async fn an_action_is_one_trace_from_socket_to_store_to_broadcast_and_in_the_sto
     let links = named("socket.message")["links"].as_array().unwrap().clone();
     assert!(links.iter().any(|link| link["traceId"] == handshake["traceId"]), "{links:?}");
     assert_ne!(handshake["traceId"], id.as_str(), "a socket is no trace");
+    assert!(sink.text().contains("event log opened"), "the first lines are written");
     assert!(sink.text().contains("tasks ended"), "the last lines are written");
     drop(folder);
 }
@@ -201,7 +202,7 @@ async fn hands_and_tokens_of_a_real_game_are_found_nowhere() {
     seen.push(("live stream".to_owned(), live.iter().map(|event| event.to_sse()).collect()));
     let token = mei.known.token.as_ref().unwrap().as_str().unwrap().to_owned();
     let hands = hands(&recorded(&host, &room).await);
-    assert!(4 <= hands.len());
+    assert!(8 <= hands.len());
     drop(host.stop().await);
     seen.push(("logs".to_owned(), sink.text()));
     seen.push(("traces".to_owned(), collector.text()));
@@ -218,25 +219,18 @@ async fn hands_and_tokens_of_a_real_game_are_found_nowhere() {
     assert!(sink.text().contains("tasks ended") && collector.text().contains("room.action"));
 }
 
-/// Returns every hand that was dealt, as JSON lists it.
+/// Returns every hand that was dealt, as JSON lists it and as it is printed, without blanks.
 fn hands(events: &[RecordedEvent]) -> Vec<String> {
     let dealt = events.iter().filter_map(|event| {
         let Event::Dealt { hands, .. } = event.event.payload.decode().unwrap() else { return None };
         Some(hands)
     });
-    let lists = dealt.flat_map(|hands| {
-        let hands = serde_json::to_value(hands).unwrap();
-        hands
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|hand| {
-                let list = hand.to_string();
-                list.trim_matches(['[', ']']).to_owned()
-            })
-            .collect::<Vec<_>>()
+    let forms = dealt.flat_map(|hands| Seat::ALL.map(|seat| hands.0[seat])).flat_map(|hand| {
+        let (listed, printed) = (serde_json::to_string(&hand).unwrap(), format!("{hand:?}"));
+        let printed = printed.replace(' ', "");
+        [listed.trim_matches(['[', ']']).to_owned(), printed.trim_matches(['{', '}']).to_owned()]
     });
-    lists.collect()
+    forms.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -252,6 +246,7 @@ async fn the_log_is_made_louder_for_one_target_or_room_while_the_server_runs() {
         raw::exchange(addr, request.as_bytes()).await
     };
     let json = "application/json";
+    assert!(!sink.text().contains("event log opened"), "no info yet: {}", sink.text());
     let raised = post(r#"{"target":"game_server","level":"info","seconds":60}"#, json).await;
     assert!(raised.starts_with("HTTP/1.1 200"), "{raised}");
     let (_, _, shown) = host.get("/api/log").await;
@@ -273,6 +268,8 @@ async fn the_log_is_made_louder_for_one_target_or_room_while_the_server_runs() {
     }
     drop(host.stop().await);
     assert!(sink.text().contains("connections drained"), "info is logged now: {}", sink.text());
+    // All that was waiting is written by now.
+    assert!(!sink.text().contains("event log opened"), "it was not before: {}", sink.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
