@@ -9,6 +9,7 @@ use infra_core::{
     archive::{ArchiveStore, ObjectInfo},
     clock::Timestamp,
 };
+use infra_observability::log::rfc3339;
 use infra_persistence::Archive;
 
 use crate::config::{Backend, Role};
@@ -262,19 +263,11 @@ async fn purge(mut all: Listing<'_>, really: bool, out: &mut (impl Write + Send)
     printed(writeln!(out, "{what} {objects} objects, {bytes} bytes"))
 }
 
-/// Writes a time as a date and a minute in UTC; days to dates as in Hinnant's `civil_from_days`.
+/// Writes a time as a date and a minute in UTC.
 fn day(time: Timestamp) -> String {
-    let minutes = time.as_millis() / 60_000;
-    let (days, minute) = (minutes / 1_440, minutes % 1_440);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}Z", minute / 60, minute % 60)
+    let whole = rfc3339(time);
+    let minute = whole.rsplit_once(':').map_or(whole.as_str(), |(minute, _)| minute);
+    format!("{minute}Z")
 }
 
 #[cfg(test)]

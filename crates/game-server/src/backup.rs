@@ -51,10 +51,12 @@ pub async fn backup(data: &Path, to: &Path) -> Result<Backup> {
     let archived = copy_objects(&data.join("archive"), &to.join("archive")).map_err(failed)?;
     let report = LogEventStore::backup_of(Options::new(log), to.join("events")).await?;
     copy_keys(&data.join("keys.json"), &to.join("keys.json")).map_err(failed)?;
+    // The names in the folder itself, the keys' last of all.
+    fs::File::open(to).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(Backup { events: report.events, commits: report.commits, archived })
 }
 
-/// Copies the files below a folder that are not there yet: objects are written once.
+/// Copies the objects below a folder, and returns how many; they are written once and never change.
 fn copy_objects(from: &Path, to: &Path) -> io::Result<u64> {
     if !from.is_dir() {
         return Ok(0);

@@ -62,6 +62,13 @@ struct Opened<S: ?Sized> {
     closing: Option<Arc<dyn Closing>>,
 }
 
+impl<S: ?Sized> Opened<S> {
+    /// Returns a store, given also as what is watched and closed.
+    fn of(store: Arc<S>, same: &Arc<impl HealthCheck + Closing + 'static>) -> Self {
+        Self { store, check: Some(Arc::clone(same) as _), closing: Some(Arc::clone(same) as _) }
+    }
+}
+
 impl Backends {
     /// Opens the stores that `settings` name.
     ///
@@ -73,6 +80,8 @@ impl Backends {
     ///
     /// Dropping the future closes what was opened.
     pub async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self> {
+        // It has nothing to close, so it comes before what has.
+        let archive = archive(&settings.archive)?;
         let documents = documents(&settings.documents, clock).await?;
         let events = match events(settings, clock).await {
             Ok(events) => events,
@@ -85,7 +94,7 @@ impl Backends {
             }
         };
         let mut backends = Self::new(events, documents);
-        if let Some(archive) = archive(&settings.archive)? {
+        if let Some(archive) = archive {
             backends.archive = Arc::new(archive);
         }
         Ok(backends)
@@ -172,12 +181,8 @@ async fn documents(backend: &Backend, clock: &Arc<dyn Clock>) -> Result<Opened<d
             let options = options.clock(Arc::clone(clock));
             let documents = infra_persistence::PostgresDocuments::connect(&options).await?;
             tracing::info!(database = %url, "documents opened");
-            let store = Arc::new(documents);
-            Ok(Opened {
-                check: Some(Arc::<infra_persistence::PostgresDocuments>::clone(&store)),
-                closing: Some(Arc::<infra_persistence::PostgresDocuments>::clone(&store)),
-                store,
-            })
+            let documents = Arc::new(documents);
+            Ok(Opened::of(Arc::clone(&documents) as _, &documents))
         }
         #[cfg(feature = "s3")]
         Backend::Bucket(_) => Err(misplaced("documents in a bucket")),
@@ -200,13 +205,9 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
         #[cfg(feature = "postgres")]
         Backend::Postgres(url) => {
             let options = infra_events::PostgresOptions::new(url.whole()).clock(Arc::clone(clock));
-            let store = Arc::new(infra_events::PostgresEventStore::open(options).await?);
+            let events = Arc::new(infra_events::PostgresEventStore::open(options).await?);
             tracing::info!(database = %url, "events opened");
-            Ok(Opened {
-                check: Some(Arc::<infra_events::PostgresEventStore>::clone(&store)),
-                closing: Some(Arc::<infra_events::PostgresEventStore>::clone(&store)),
-                store,
-            })
+            Ok(Opened::of(Arc::clone(&events) as _, &events))
         }
         #[cfg(feature = "s3")]
         Backend::Bucket(_) => Err(misplaced("events in a bucket")),
@@ -226,19 +227,11 @@ async fn log(options: infra_events::Options) -> Result<Opened<dyn EventStore>> {
         let why = &lost.why;
         tracing::error!(segment, offset, commits, why, "acknowledged events are lost");
     }
-    let store = Arc::new(log);
-    Ok(Opened {
-        check: Some(Arc::<LogEventStore>::clone(&store)),
-        closing: Some(Arc::<LogEventStore>::clone(&store)),
-        store,
-    })
+    let log = Arc::new(log);
+    Ok(Opened::of(Arc::clone(&log) as _, &log))
 }
 
 fn kept(documents: Documents) -> Opened<dyn DocumentStore> {
-    let store = Arc::new(documents);
-    Opened {
-        check: Some(Arc::<Documents>::clone(&store)),
-        closing: Some(Arc::<Documents>::clone(&store)),
-        store,
-    }
+    let documents = Arc::new(documents);
+    Opened::of(Arc::clone(&documents) as _, &documents)
 }

@@ -75,10 +75,14 @@ pub(super) async fn events(
 fn past(stream: &Stream, filter: &Filter, after: u64) -> Vec<Item> {
     let all = Filter::default();
     let oldest = stream.history(&all, after, usize::MAX).first().map(|event| event.sequence);
-    let missed = oldest.map_or(0, |oldest| oldest.saturating_sub(after + 1));
+    let forgotten = oldest.map_or(0, |oldest| oldest.saturating_sub(after.saturating_add(1)));
+    let mut events = stream.history(filter, after, usize::MAX);
+    // One request gets the newest; those before them are missed like those that were forgotten.
+    let surplus = events.len().saturating_sub(PAST);
+    events.drain(..surplus);
+    let missed = forgotten + surplus as u64;
     let gap = (0 < missed).then_some(Item::Gap(missed));
-    let events = stream.history(filter, after, PAST).into_iter().map(Item::Event);
-    gap.into_iter().chain(events).collect()
+    gap.into_iter().chain(events.into_iter().map(Item::Event)).collect()
 }
 
 fn number(item: &Item) -> u64 {
@@ -109,4 +113,27 @@ fn named(event: &Arc<Event>) -> Option<sse::Event> {
         None => ("notice", serde_json::to_string(event.as_ref())),
     };
     Some(sse::Event::default().event(name).data(data.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use infra_core::SystemClock;
+    use infra_observability::live::{Draft, Options};
+
+    use super::*;
+
+    #[test]
+    fn what_one_request_does_not_get_of_the_past_is_told_as_a_gap() {
+        let stream = Stream::new(Options::default(), SystemClock::shared());
+        let published = PAST as u64 + 10;
+        for _ in 0..published {
+            stream.publish(Draft::new("moved"));
+        }
+        let told = |after| past(&stream, &Filter::default(), after);
+        let late = told(2);
+        assert_eq!((late.len(), &late[0]), (PAST + 1, &Item::Gap(8)));
+        assert_eq!((number(&late[1]), late.last().map(number)), (11, Some(published)));
+        assert_eq!((told(10).len(), number(&told(10)[0])), (PAST, 11), "nothing is missed");
+        assert!(told(u64::MAX).is_empty());
+    }
 }

@@ -13,7 +13,7 @@ use infra_core::{
     event::{EventStore, Filter, RecordedEvent, SubscriptionItem},
     id::Collection,
     lifecycle::Stop,
-    store::{DocumentStore, Write},
+    store::{Batch, DocumentStore, Write},
     version::{Expected, Position},
 };
 
@@ -150,6 +150,9 @@ impl<P: Projection> Follower<P> {
         }
         tracing::warn!(projection = P::NAME, %checkpoint, %head, "log is shorter than it was read");
         self.projection.reset().await?;
+        // Stored now: once the log has outgrown the old checkpoint nothing would tell it apart.
+        let anew = self.checkpoint_at(Position::ZERO).write()?;
+        self.documents.commit(Batch::new().write(anew)).await?;
         Ok(Position::ZERO)
     }
 

@@ -210,6 +210,8 @@ impl Game {
             || PlayerId::from_uuid(Uuid::from_bytes(uuid_bytes(&self.random))),
             |bearer| bearer.player,
         );
+        // What an attempt that failed still holds is given back first: it is the same connection.
+        session.arrived = None;
         match self.arrive(session, player).await {
             Ok(counted) => session.arrived = counted,
             Err(refused) => {

@@ -5,15 +5,10 @@
 //! stopped, and follows the state of rooms.
 
 mod followed;
-mod heard;
-mod options;
 mod rooms;
 mod socket;
-mod work;
 
 pub use self::{
-    heard::Heard,
-    options::RoomsOptions,
-    rooms::Rooms,
+    rooms::{Heard, Rooms, RoomsOptions},
     socket::{Client, Received},
 };

@@ -11,7 +11,6 @@
 )]
 
 mod changes;
-mod client;
 mod crowd;
 mod game;
 mod law;

@@ -187,6 +187,7 @@ async fn a_store_that_hangs_is_given_up_left_alone_and_asked_again() {
     while guarded.events.stable_head().await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         tries += 1;
+        assert!(tries < 100, "it is never asked again: {:?}", clock.now().since(begun));
     }
     assert!(
         clock.now().since(begun) < PATIENCE + LONGEST_PAUSE * 3,

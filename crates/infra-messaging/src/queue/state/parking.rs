@@ -26,7 +26,13 @@ impl State {
         let Some(Parked { key, .. }) = self.parked.remove(&letter) else { return };
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         lane.n_held = lane.n_held.saturating_sub(1);
-        self.go_on_with(&key, now);
+        match lane.numbers.first().copied() {
+            Some(next) => self.offer(next, now),
+            None if lane.n_held == 0 => {
+                self.lanes.remove(&key);
+            }
+            None => {}
+        }
     }
 
     /// Takes dead letters that hold up their keys in again, before the messages of the keys.
