@@ -63,6 +63,7 @@ pub const DASHBOARD: &[Asset] = &[
     asset!("/dashboard/live.js", SCRIPT, "dashboard/live.js"),
     asset!("/dashboard/observed.js", SCRIPT, "dashboard/observed.js"),
     asset!("/dashboard/room.js", SCRIPT, "dashboard/room.js"),
+    asset!("/dashboard/travel.js", SCRIPT, "dashboard/travel.js"),
     asset!("/icon.svg", PICTURE, "icon.svg"),
     asset!("/dom.js", SCRIPT, "dom.js"),
     asset!("/glyphs.js", SCRIPT, "glyphs.js"),

@@ -5,6 +5,7 @@
 //! | `GET /api/overview` | [`Overview`] |
 //! | `GET /api/rooms` | [`Rooms`]: the most recently active first, at most [`LISTED`] |
 //! | `GET /api/rooms/{code}` | [`Room`]; 404 with a [`Problem`] if there is none |
+//! | `GET /api/rooms/{code}/at/{offset}` | [`Moment`]; 404 with a [`Problem`] if there is no such event |
 //! | `GET /api/leaderboard?by=wins` | [`Leaderboard`]: by `wins`, `score` or `win_rate`, at most [`LEADERS`] |
 //! | `GET /api/events` | a stream of server-sent events, see [`Live`]; `?room=`, `?kind=a,b` and `?after=N` choose |
 //! | `GET /api/observed` | health with ages, games, all rooms on their machine, alerts, flight records |
@@ -256,6 +257,26 @@ pub struct Room {
     pub recent: Vec<LiveEvent>,
 }
 
+/// A room as it was right after one of its events, as a spectator saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moment {
+    /// The room.
+    pub room: RoomCode,
+    /// How many events the room has by now.
+    pub last: u64,
+    /// The state after the event.
+    pub state: RoomView,
+    /// The state machine, in that state.
+    pub diagram: Diagram,
+    /// The event.
+    pub event: LiveEvent,
+    /// The snapshot that the way back began with; none if it began with the first event.
+    pub snapshot: Option<u64>,
+    /// How many events were replayed after it.
+    pub replayed: u64,
+}
+
 /// A state machine and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -376,7 +397,8 @@ pub struct LiveEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Problem {
-    /// Why, for programs: `unauthorized`, `no_such_room`, `bad_room_code`.
+    /// Why, for programs: `unauthorized`, `no_such_room`, `no_such_event`, `bad_room_code`,
+    /// `bad_offset`.
     pub code: String,
     /// Why, for people.
     pub message: String,

@@ -1,9 +1,12 @@
-//! A room as a durable machine: how its events and states are named in a store.
+//! A room as a durable machine: how its events, its states and what is asked of it are named.
 
-use infra_persistence::state::{Edge, Persistent};
+use std::sync::Arc;
+
+use infra_core::{Clock, event::EventStore, snapshot::SnapshotStore};
+use infra_persistence::state::{Action, DurableOptions, Edge, Persistent, Strategy};
 
 use crate::{
-    domain::{Event, Room},
+    domain::{Act, Actor, Command, Event, Room},
     observe::stage_of,
     protocol::{STAGE_EDGES, admin::Stage},
 };
@@ -18,6 +21,63 @@ impl Persistent for Room {
     /// Returns the state that the dashboard's picture shows.
     fn phase(&self) -> &'static str {
         stage_of(self).map_or("uncreated", Stage::name)
+    }
+}
+
+/// Where rooms are recorded.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// Their events: the truth.
+    pub events: Arc<dyn EventStore>,
+    /// What shortens the way back to them; it can be lost.
+    pub snapshots: Arc<dyn SnapshotStore>,
+}
+
+impl Stores {
+    /// Returns how each room is kept: its events, and a snapshot after each hundred and when it leaves memory.
+    ///
+    /// A room has one owner, the registry of the one process that holds the log; so no fence is committed,
+    /// whose mark would take an offset that players count.
+    pub(super) fn machine(&self, clock: Arc<dyn Clock>) -> DurableOptions {
+        let (events, snapshots) = (Arc::clone(&self.events), Arc::clone(&self.snapshots));
+        DurableOptions::new(Strategy::Hybrid { events, snapshots }, clock)
+    }
+}
+
+/// Returns what the log of transitions says of a command.
+///
+/// The number of a player's action stands beside it, for whoever reads the log.
+pub(super) fn action_of(command: &Command) -> Action {
+    let action = Action::new(act_name(&command.act));
+    let action = match command.actor {
+        Actor::Player(player) => action.by(player.to_string()),
+        Actor::Operator => action.by("operator"),
+        Actor::Clock => action,
+    };
+    match command.action {
+        Some(number) => action.with("action", number.to_string()),
+        None => action,
+    }
+}
+
+const fn act_name(act: &Act) -> &'static str {
+    match act {
+        Act::Create { .. } => "create",
+        Act::Join { .. } => "join",
+        Act::Leave => "leave",
+        Act::AddBot { .. } => "add_bot",
+        Act::RemoveBot { .. } => "remove_bot",
+        Act::Start { .. } => "start",
+        Act::AcceptRedeal { .. } => "accept_redeal",
+        Act::DeclineRedeal => "decline_redeal",
+        Act::Declare { .. } => "declare",
+        Act::Play { .. } => "play",
+        Act::Chat { .. } => "chat",
+        Act::Return => "return",
+        Act::TimeOut { .. } => "time_out",
+        Act::PlayFor { .. } => "play_for",
+        Act::NextRound { .. } => "next_round",
+        Act::Close { .. } => "close",
     }
 }
 

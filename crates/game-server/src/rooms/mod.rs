@@ -3,18 +3,25 @@
 //! ```text
 //! connection -> mailbox (bounded) -> room task: decide -> append (durable) -> evolve -> frames
 //! ```
+//!
+//! A room is a [`Durable`](infra_persistence::state::Durable) machine; its task is the only one that has it.
 
 mod alarm;
 mod audience;
+mod change;
 mod machine;
 mod mail;
+mod moment;
 mod reading;
 mod record;
+mod recovery;
 mod registry;
 mod summary;
 mod task;
 
+pub use machine::Stores;
 pub use mail::{Enter, Entry, Look, Mail, Purpose, RoomHandle};
+pub use recovery::Returned;
 pub use registry::{Options, Registry};
 pub use summary::Summary;
 

@@ -2,7 +2,8 @@
 
 use infra_core::{
     Error, ErrorKind, Result,
-    event::{Direction, RecordedEvent},
+    event::{Direction, EventStore, RecordedEvent},
+    id::StreamName,
     version::Version,
 };
 use infra_ws::{
@@ -13,7 +14,7 @@ use infra_ws::{
 use super::{
     audience::{frame_of, viewer_of},
     mail::Look,
-    record::{decode_event, live_event},
+    record::{decode_event, live_event, stream_of},
     task::RoomTask,
 };
 use crate::{
@@ -24,15 +25,15 @@ use crate::{
 impl RoomTask {
     /// Sends what a connection missed, or the whole state and why.
     pub(super) async fn greet(
-        &self,
+        &mut self,
         connection: &Connection,
         player: Option<PlayerId>,
         from: Option<Position>,
         token: Option<Token>,
     ) -> Result<()> {
+        let epoch = self.epoch().await?;
         let viewer = viewer_of(&self.room, player);
-        let last = self.version.get();
-        let epoch = self.epoch_text()?;
+        let last = self.room.offset();
         let why = match from {
             None => Why::Entered,
             Some(from) => {
@@ -77,25 +78,36 @@ impl RoomTask {
         events.collect()
     }
 
-    async fn read(&self, from: u64, to: u64) -> Result<Vec<RecordedEvent>> {
-        let count = usize::try_from((to + 1).saturating_sub(from)).unwrap_or(usize::MAX);
-        let first = Version::new(from);
-        let events = &self.tools.events;
-        let recorded = events.read_stream(&self.stream, first, Direction::Forward, count).await?;
-        if recorded.len() == count {
-            return Ok(recorded);
-        }
-        let detail = format!("{} of {count} events from {from} on", recorded.len());
-        Err(Error::new(ErrorKind::Corrupt, "read room").detail(detail))
+    /// Reads events of the room, all of them that were asked for.
+    pub(super) async fn read(&self, from: u64, to: u64) -> Result<Vec<RecordedEvent>> {
+        read(&*self.tools.events, &stream_of(self.code)?, from, to).await
     }
 
-    pub(super) async fn look(&self) -> Result<Look> {
-        let last = self.version.get();
+    pub(super) async fn look(&mut self) -> Result<Look> {
+        let epoch = self.epoch().await?;
+        let last = self.room.offset();
         let first = last.saturating_sub(RECENT_EVENTS as u64 - 1).max(1);
         let recorded = self.read(first, last).await?;
         let recent = recorded.iter().map(|recorded| live_event(self.code, recorded)).collect();
         let gone = || Error::new(ErrorKind::NotFound, "look at room");
         let state = self.room.view(Viewer::Spectator).ok_or_else(gone)?;
-        Ok(Look { epoch: self.epoch_text()?, state, recent: Result::from_iter::<Vec<_>>(recent)? })
+        Ok(Look { epoch, state, recent: Result::from_iter::<Vec<_>>(recent)? })
     }
+}
+
+/// Reads events of a stream, all of them that were asked for.
+pub(super) async fn read(
+    events: &dyn EventStore,
+    stream: &StreamName,
+    from: u64,
+    to: u64,
+) -> Result<Vec<RecordedEvent>> {
+    let count = usize::try_from((to + 1).saturating_sub(from)).unwrap_or(usize::MAX);
+    let recorded =
+        events.read_stream(stream, Version::new(from), Direction::Forward, count).await?;
+    if recorded.len() == count {
+        return Ok(recorded);
+    }
+    let detail = format!("{} of {count} events from {from} on", recorded.len());
+    Err(Error::new(ErrorKind::Corrupt, "read room").detail(detail))
 }

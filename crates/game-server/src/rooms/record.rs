@@ -1,16 +1,9 @@
 //! How a room's events stand in the event store.
 
-use infra_core::{
-    Clock, Result,
-    codec::Payload,
-    event::{NewEvent, RecordedEvent},
-    id::{EventId, EventType, StreamName},
-    machine::StateMachine,
-    random::Random,
-};
+use infra_core::{Result, event::RecordedEvent, id::StreamName};
 
 use crate::{
-    domain::{Event, Room, Viewer, view},
+    domain::{Event, Viewer, view},
     protocol::{RoomCode, admin::LiveEvent},
 };
 
@@ -25,19 +18,6 @@ pub(super) fn stream_of(room: RoomCode) -> Result<StreamName> {
 /// Returns the room of a stream.
 pub(crate) fn room_of(stream: &StreamName) -> Option<RoomCode> {
     RoomCode::new(stream.as_str().strip_prefix(STREAM_PREFIX)?)
-}
-
-/// Encodes an event of a room for the store.
-///
-/// The number of the action that it answers stands in its metadata, for whoever reads the log.
-pub(super) fn encode_event(event: &Event, clock: &dyn Clock, random: &Random) -> Result<NewEvent> {
-    let id = EventId::generate(clock.wall(), random);
-    let payload = Payload::json(Room::SCHEMA_VERSION, event)?;
-    let stored = NewEvent::new(id, EventType::new(event.name())?, payload);
-    Ok(match event.cause() {
-        Some(cause) => stored.with("action", cause.action.to_string()),
-        None => stored,
-    })
 }
 
 /// Decodes a stored event of a room.

@@ -5,21 +5,22 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use infra_core::{
     Error, ErrorKind, Result,
-    event::EventStore,
     lifecycle::Shutdown,
     pubsub::{Pattern, PubSub, Subject, Subscription},
     random::Random,
 };
+use infra_persistence::state::Durable;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::{
+    machine::Stores,
     mail::{Mail, RoomHandle},
     record::stream_of,
     summary::Summary,
     task::{MAILBOX, RoomTask, Tools},
 };
-use crate::{observe::RoomTelemetry, protocol::RoomCode};
+use crate::{domain::Room, observe::RoomTelemetry, protocol::RoomCode};
 
 /// How the rooms are kept.
 #[derive(Debug, Clone, Copy)]
@@ -46,12 +47,12 @@ impl Default for Options {
 }
 
 /// A room that is being loaded or is there.
-type Slot = Arc<OnceCell<RoomHandle>>;
+pub(super) type Slot = Arc<OnceCell<RoomHandle>>;
 
 /// Finds and makes rooms.
 #[derive(Debug)]
 pub struct Registry {
-    tools: Tools,
+    pub(super) tools: Tools,
     capacity: usize,
     rooms: Mutex<HashMap<RoomCode, Slot>>,
     shutdown: Shutdown,
@@ -59,17 +60,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Creates a registry over an event store; the rooms' tasks belong to `shutdown`, and `bus` is
+    /// Creates a registry over the stores of rooms; the rooms' tasks belong to `shutdown`, and `bus` is
     /// told which room has changed. Times come from the clock of `telemetry`.
     pub fn new(
         options: Options,
-        events: Arc<dyn EventStore>,
+        stores: Stores,
         bus: Arc<dyn PubSub>,
         telemetry: RoomTelemetry,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let tools = Tools {
-            events,
+            machine: stores.machine(Arc::clone(telemetry.clock())),
+            events: stores.events,
             clock: Arc::clone(telemetry.clock()),
             telemetry,
             random: Arc::new(Random::from_system()),
@@ -141,27 +143,39 @@ impl Registry {
     ///
     /// As for [`Registry::find`].
     pub async fn open(self: &Arc<Self>, code: RoomCode) -> Result<RoomHandle> {
-        let slot = {
-            let mut rooms = self.rooms.lock();
-            let is_dead = |slot: &Slot| slot.get().is_some_and(RoomHandle::is_closed);
-            if rooms.get(&code).is_some_and(is_dead) {
-                rooms.remove(&code);
-            }
-            if self.capacity <= rooms.len() && !rooms.contains_key(&code) {
-                return Err(Error::new(ErrorKind::Overloaded, "open room").detail("rooms are full"));
-            }
-            Arc::clone(rooms.entry(code).or_default())
-        };
+        let slot = self.slot(code)?;
         slot.get_or_try_init(|| self.load(code)).await.cloned()
     }
 
+    /// Returns the place of a room, a new one if there is none.
+    pub(super) fn slot(&self, code: RoomCode) -> Result<Slot> {
+        let mut rooms = self.rooms.lock();
+        let is_dead = |slot: &Slot| slot.get().is_some_and(RoomHandle::is_closed);
+        if rooms.get(&code).is_some_and(is_dead) {
+            rooms.remove(&code);
+        }
+        if self.capacity <= rooms.len() && !rooms.contains_key(&code) {
+            return Err(Error::new(ErrorKind::Overloaded, "open room").detail("rooms are full"));
+        }
+        Ok(Arc::clone(rooms.entry(code).or_default()))
+    }
+
     async fn load(self: &Arc<Self>, code: RoomCode) -> Result<RoomHandle> {
+        let machine = self.tools.machine.clone();
+        let (durable, report) = Durable::open(stream_of(code)?, machine).await?;
+        for skipped in &report.skipped {
+            tracing::warn!(room = %code, version = %skipped.version, why = skipped.why, "snapshot not used");
+        }
+        Ok(self.serve(code, durable))
+    }
+
+    /// Starts the task of a room.
+    pub(super) fn serve(self: &Arc<Self>, code: RoomCode, durable: Durable<Room>) -> RoomHandle {
         let (sender, summary) = watch::channel(None);
-        let mut task = RoomTask::new(self.tools.clone(), code, sender)?;
-        task.load().await?;
+        let task = RoomTask::new(self.tools.clone(), code, durable, sender);
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let (registry, mut changes) = (Arc::downgrade(self), summary.clone());
-        self.shutdown.spawn(task.run(letters));
+        self.shutdown.spawn(task.run(letters, self.shutdown.stop()));
         self.shutdown.spawn(async move {
             // Ends with the room's task, whose end drops the sender.
             while changes.changed().await.is_ok() {
@@ -173,7 +187,7 @@ impl Registry {
                 registry.tell(code).await;
             }
         });
-        Ok(RoomHandle { mailbox, summary })
+        RoomHandle { mailbox, summary }
     }
 
     /// Sends a letter to a room, loading the room again if its task ended meanwhile.

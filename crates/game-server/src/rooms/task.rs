@@ -3,14 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
-    event::{Append, Direction, EventStore},
-    id::{EventId, StreamName},
-    machine::StateMachine,
+    Clock, Error, ErrorKind, Result, event::EventStore, id::EventId, lifecycle::Stop,
     random::Random,
-    version::{Expected, Version},
 };
-use infra_observability::trace::{traced, traced_result};
+use infra_observability::trace::traced;
+use infra_persistence::state::{Durable, DurableOptions};
 use infra_ws::{Class, Connection};
 use tokio::sync::{mpsc, watch};
 
@@ -18,26 +15,20 @@ use super::{
     alarm::{Alarm, Timer},
     audience::{Audience, frame_of},
     mail::{Enter, Entry, Letter, Mail, Purpose},
-    record::{decode_event, encode_event, stream_of},
     summary::Summary,
 };
 use crate::{
     domain::{
-        AbandonReason, Act, ActionNumber, Actor, Answer, Awaited, Command, Entropy, Event,
-        PlayerId, Refusal, Room, Status,
+        AbandonReason, Act, ActionNumber, Actor, Answer, Awaited, Command, Entropy, PlayerId,
+        Refusal, Room, Status,
     },
-    observe::{Diary, RoomTelemetry, stage_of},
-    protocol::{
-        Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback, admin::Stage,
-    },
-    telemetry::{ACTIONS, APPEND, BROADCAST, Outcome},
+    observe::{Diary, RoomTelemetry},
+    protocol::{Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback},
+    telemetry::{ACTIONS, Outcome},
 };
 
 /// How many letters may wait in a room's mailbox.
 pub(super) const MAILBOX: usize = 256;
-
-/// How many events are read at a time.
-const PAGE: usize = 512;
 
 /// How long the room waits after a write that failed before its clock tries again.
 const STORAGE_PAUSE: Duration = Duration::from_millis(500);
@@ -46,6 +37,8 @@ const STORAGE_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(super) struct Tools {
     pub(super) events: Arc<dyn EventStore>,
+    /// How each room is kept.
+    pub(super) machine: DurableOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) telemetry: RoomTelemetry,
     pub(super) random: Arc<Random>,
@@ -62,84 +55,54 @@ pub(super) struct Tools {
 pub(super) struct RoomTask {
     pub(super) tools: Tools,
     pub(super) code: RoomCode,
-    pub(super) stream: StreamName,
+    /// The room as it is stored.
+    pub(super) durable: Durable<Room>,
+    /// The room as it was told: the same, unless the fate of a write is not known yet.
     pub(super) room: Room,
-    pub(super) version: Version,
     epoch: Option<EventId>,
     pub(super) audience: Audience,
     summary: watch::Sender<Option<Summary>>,
-    diary: Diary,
-    /// The fate of a write is not known: look at the stream before the next command.
-    is_unsure: bool,
+    pub(super) diary: Diary,
 }
 
 impl RoomTask {
-    /// Creates the task of a room; it knows nothing yet.
+    /// Creates the task of a room that was opened; nobody listens yet, and what happened before is no news.
     pub(super) fn new(
         tools: Tools,
         code: RoomCode,
+        durable: Durable<Room>,
         summary: watch::Sender<Option<Summary>>,
-    ) -> Result<Self> {
-        Ok(Self {
-            diary: Diary::new(tools.telemetry.clone(), code),
-            tools,
-            stream: stream_of(code)?,
-            code,
-            room: Room::default(),
-            version: Version::ZERO,
-            epoch: None,
-            audience: Audience::default(),
-            summary,
-            is_unsure: false,
-        })
+    ) -> Self {
+        let (room, audience) = (durable.state().clone(), Audience::default());
+        let mut diary = Diary::new(tools.telemetry.clone(), code);
+        diary.open(&room);
+        let task = Self { tools, code, durable, room, epoch: None, audience, summary, diary };
+        task.summarize();
+        task
     }
 
-    /// Reads the room from its stream; what happened there is no news.
-    pub(super) async fn load(&mut self) -> Result<()> {
-        self.read_on(false).await?;
-        self.diary.open(&self.room);
-        Ok(())
-    }
-
-    /// Reads what the stream has beyond what is known, and tells the audience.
-    async fn catch_up(&mut self) -> Result<()> {
-        self.read_on(true).await
-    }
-
-    async fn read_on(&mut self, is_news: bool) -> Result<()> {
-        loop {
-            let from = self.version.next();
-            let read = self.tools.events.read_stream(&self.stream, from, Direction::Forward, PAGE);
-            let recorded = read.await?;
-            let is_end = recorded.len() < PAGE;
-            for event in &recorded {
-                self.epoch.get_or_insert(event.event.id);
-                let event = decode_event(event)?;
-                self.take(&event);
-                if is_news {
-                    self.diary.wrote(&self.room, &event, Duration::ZERO);
-                }
-            }
-            if is_end {
-                break;
-            }
-        }
-        self.is_unsure = false;
-        self.summarize();
-        Ok(())
-    }
-
-    /// Serves the mailbox and the room's clock until the room is not needed in memory any more.
-    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Letter>) {
+    /// Serves the mailbox and the room's clock until the room is not needed in memory any more; then it is
+    /// stored as a whole, so that it comes back quickly.
+    pub(super) async fn run(mut self, mailbox: mpsc::Receiver<Letter>, stop: Stop) {
         let _recorded = self.diary.guard();
+        self.serve_all(mailbox, stop).await;
+        let code = self.code;
+        if let Err(error) = self.durable.close().await {
+            // The events are the truth: only the way back is longer.
+            tracing::warn!(room = %code, error = &error as &dyn std::error::Error, "no snapshot");
+        }
+    }
+
+    async fn serve_all(&mut self, mut mailbox: mpsc::Receiver<Letter>, stop: Stop) {
         let mut timer = Timer::default();
         loop {
-            let wake = timer.set(&self);
+            let wake = timer.set(self);
             tokio::select! {
                 mail = mailbox.recv() => match mail {
                     Some((context, mail)) => context.scope(self.serve(mail)).await,
                     None => return,
                 },
+                () = stop.requested() => return,
                 () = wake => {
                     if self.alarm(&mut timer).await {
                         mailbox.close();
@@ -229,7 +192,7 @@ impl RoomTask {
             Purpose::Return { .. } => return Entry::Refused(Refusal::NotInRoom.into()),
             Purpose::Watch { from } => (None, from),
         };
-        if self.is_unsure && self.catch_up().await.is_err() {
+        if self.catch_up().await.is_err() {
             return Entry::Refused(Setback::StorageUnavailable.into());
         }
         if let Some(act) = act {
@@ -239,7 +202,7 @@ impl RoomTask {
                 Err(_) => return Entry::Refused(Setback::StorageUnavailable.into()),
             }
         }
-        if self.version == Version::ZERO {
+        if self.room.offset() == 0 {
             return Entry::Refused(Refusal::NoSuchRoom.into());
         }
         let player = token.is_some().then_some(player);
@@ -292,67 +255,8 @@ impl RoomTask {
         has_left
     }
 
-    /// Decides a command, stores what happens, folds it in and tells the audience.
-    ///
-    /// An error means that nothing may be assumed of the write; the stream is looked at before the
-    /// next command.
-    async fn carry_out(&mut self, command: Command) -> Result<Result<(), Refusal>> {
-        if self.is_unsure {
-            self.catch_up().await?;
-        }
-        let events = match self.room.decide(command) {
-            Ok(events) => events,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        if events.is_empty() {
-            return Ok(Ok(()));
-        }
-        let (clock, random) = (self.tools.clock.as_ref(), self.tools.random.as_ref());
-        let stored: Vec<_> =
-            events.iter().map(|event| encode_event(event, clock, random)).collect::<Result<_>>()?;
-        let first = stored.first().map(|event| event.id);
-        let begun = clock.now();
-        let append = Append::to(self.stream.clone(), expected(self.version), stored);
-        let span = tracing::info_span!("store.append", events = events.len());
-        let appended = traced_result(span, self.tools.events.append(append)).await;
-        let took = self.tools.clock.now().since(begun);
-        if let Err(error) = appended {
-            tracing::warn!(room = %self.code, error = &error as &dyn std::error::Error, "not stored");
-            self.is_unsure = true;
-            self.diary.failed(stage_after(&self.room, &events), took, self.version.get());
-            return Err(error);
-        }
-        APPEND.record(took.as_secs_f64());
-        self.epoch = self.epoch.or(first);
-        self.broadcast(&events, took);
-        self.summarize();
-        self.dismiss();
-        Ok(Ok(()))
-    }
-
-    /// Folds stored events in, tells the audience, then whoever watches the server.
-    fn broadcast(&mut self, events: &[Event], took: Duration) {
-        let span = tracing::info_span!("room.broadcast", events = events.len());
-        let _within = span.enter();
-        let mut telling = Duration::ZERO;
-        for event in events {
-            let begun = self.tools.clock.now();
-            self.take(event);
-            telling += self.tools.clock.now().since(begun);
-            self.diary.wrote(&self.room, event, took);
-        }
-        BROADCAST.record(telling.as_secs_f64());
-    }
-
-    /// Folds a stored event in and tells the audience.
-    fn take(&mut self, event: &Event) {
-        self.room.evolve(event);
-        self.version = self.version.next();
-        self.audience.event(&self.room, self.version.get(), event);
-    }
-
     /// Sends everybody away from a room that was given up.
-    fn dismiss(&mut self) {
+    pub(super) fn dismiss(&mut self) {
         if self.room.status() != Some(Status::Abandoned) {
             return;
         }
@@ -362,7 +266,7 @@ impl RoomTask {
         }
     }
 
-    fn summarize(&self) {
+    pub(super) fn summarize(&self) {
         let presence = self.audience.present(&self.room);
         let active = self.tools.clock.now();
         let is_person = |seat| self.room.player_at(seat).is_some();
@@ -377,25 +281,13 @@ impl RoomTask {
     }
 
     /// Returns the epoch as the wire has it; a room that exists has one.
-    pub(super) fn epoch_text(&self) -> Result<Epoch> {
+    pub(super) async fn epoch(&mut self) -> Result<Epoch> {
+        if self.epoch.is_none() {
+            let info = self.tools.events.stream_info(self.durable.stream()).await?;
+            self.epoch = info.map(|info| info.incarnation);
+        }
         let epoch = self.epoch.and_then(|epoch| Epoch::new(epoch.to_string()));
         epoch.ok_or_else(|| Error::new(ErrorKind::NotFound, "name epoch"))
-    }
-}
-
-/// Returns the state that a room would be in after events that could not be stored.
-fn stage_after(room: &Room, events: &[Event]) -> Option<Stage> {
-    let mut room = room.clone();
-    for event in events {
-        room.evolve(event);
-    }
-    stage_of(&room)
-}
-
-const fn expected(version: Version) -> Expected {
-    match version.get() {
-        0 => Expected::Absent,
-        _ => Expected::Exactly(version),
     }
 }
 

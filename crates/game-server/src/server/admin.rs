@@ -53,6 +53,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/api/overview", get(overview))
         .route("/api/rooms", get(rooms))
         .route("/api/rooms/{code}", get(room))
+        .route("/api/rooms/{code}/at/{offset}", get(moment))
         .route("/api/leaderboard", get(leaderboard))
         .route("/api/events", get(live::events))
         .route("/api/observed", get(observed))
@@ -128,6 +129,27 @@ async fn room(State(admin): State<Admin>, Path(code): Path<String>) -> Response 
     let Ok(Look { epoch, state, recent }) = answer.await else { return missing() };
     let diagram = diagram(&state);
     json(StatusCode::OK, &Room { room, epoch, state, diagram, recent })
+}
+
+/// Shows a room as it was after one of its events, to operators as a spectator saw it.
+async fn moment(
+    State(admin): State<Admin>,
+    Path((code, offset)): Path<(String, String)>,
+) -> Response {
+    let Some(room) = RoomCode::new(&code) else {
+        return problem(StatusCode::BAD_REQUEST, "bad_room_code", "a room code is six characters");
+    };
+    let Ok(offset) = offset.parse() else {
+        return problem(StatusCode::BAD_REQUEST, "bad_offset", "an offset is a whole number");
+    };
+    match admin.registry.at(room, offset).await {
+        Ok(Some(moment)) => json(StatusCode::OK, &moment),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "no_such_event", "there is no such event"),
+        Err(error) => {
+            tracing::warn!(%room, error = &error as &dyn std::error::Error, "moment not read");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 async fn leaderboard(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {

@@ -8,6 +8,7 @@ use infra_observability::{
     health::{Monitor, Options as HealthOptions},
     telemetry::Options as TelemetryOptions,
 };
+use infra_persistence::Snapshots;
 use infra_ws::{CloseCodes, Hub, OriginPolicy, token::KeyRing};
 use tokio::net::TcpListener;
 
@@ -28,7 +29,7 @@ use crate::{
     limits::Limits,
     observe::{Instruments, ROOM, RoomTelemetry, alarms, checks},
     protocol::{Close, PROTOCOL},
-    rooms::{self, Registry, close_of},
+    rooms::{self, Registry, Stores, close_of},
     session::Game,
     telemetry,
 };
@@ -258,9 +259,9 @@ async fn open_rooms(
     let options = TelemetryOptions::default();
     let telemetry = RoomTelemetry::new("game-server", ROOM, options, Arc::clone(clock));
     telemetry.start();
-    let (events, bus) = (Arc::clone(&backends.events), Arc::clone(&backends.bus));
+    let (stores, bus) = (stores(backends).map_err(failed)?, Arc::clone(&backends.bus));
     let options = room_options(settings);
-    let registry = Registry::new(options, events, bus, telemetry.clone(), core.clone());
+    let registry = Registry::new(options, stores, bus, telemetry.clone(), core.clone());
     go_on(&registry, backends, core).await.map_err(failed)?;
     let limits = limits(settings, clock)?;
     let game = Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(clock));
@@ -312,6 +313,12 @@ fn key_ring(settings: &Settings) -> Result<KeyRing, StartError> {
     KeyRing::open(&settings.data.join("keys.json")).map_err(failed)
 }
 
+/// Returns where rooms are recorded: their snapshots are documents.
+fn stores(backends: &Backends) -> infra_core::Result<Stores> {
+    let snapshots = Arc::new(Snapshots::new(Arc::clone(&backends.documents))?);
+    Ok(Stores { events: Arc::clone(&backends.events), snapshots })
+}
+
 /// Opens the rooms that were playing when the last process ended.
 async fn go_on(
     registry: &Arc<Registry>,
@@ -322,11 +329,17 @@ async fn go_on(
     let projection = Unfinished::new(Arc::clone(&documents))?;
     let unfinished = Follower::new(events, documents, projection)?;
     unfinished.catch_up().await?;
-    for room in unfinished.projection.rooms().await? {
-        if let Err(error) = registry.find(room).await {
-            tracing::error!(%room, error = &error as &dyn std::error::Error, "room not opened");
-        }
-    }
+    let rooms = unfinished.projection.rooms().await?;
+    let returned = registry.bring_back(&rooms).await?;
+    tracing::info!(
+        rooms = returned.rooms,
+        failed = returned.failed,
+        from_snapshot = returned.from_snapshot,
+        snapshots_skipped = returned.skipped,
+        events_replayed = returned.replayed,
+        took = ?returned.took,
+        "unfinished rooms are back"
+    );
     let stop = core.stop();
     core.spawn(async move { unfinished.run(stop).await });
     Ok(())

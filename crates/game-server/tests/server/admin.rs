@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use infra_core::SystemClock;
+use game_server::domain::{Event, Room, Viewer};
+use infra_core::{
+    SystemClock, event::Direction, id::StreamName, machine::StateMachine, version::Version,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -91,9 +94,15 @@ async fn with_a_token_nothing_of_the_admin_listener_is_told_without_it() {
     let addr = host.server.admin_addr();
     let right = format!("Bearer {secret}");
     let wrong = format!("Bearer {secret}!");
-    for path in
-        ["/metrics", "/health", "/api/overview", "/api/rooms", "/api/rooms/000000", "/api/events"]
-    {
+    for path in [
+        "/metrics",
+        "/health",
+        "/api/overview",
+        "/api/rooms",
+        "/api/rooms/000000",
+        "/api/rooms/000000/at/1",
+        "/api/events",
+    ] {
         assert_eq!(raw::get(addr, path, &[]).await.0, 401, "{path} without");
         assert_eq!(raw::get(addr, path, &[("authorization", &wrong)]).await.0, 401, "{path} wrong");
         if path != "/api/events" {
@@ -172,4 +181,74 @@ async fn a_finished_game_counts_once_and_is_archived_once_also_after_restarts() 
         host = start_in(folder, options(), SystemClock::shared()).await;
     }
     assert_eq!(host.get("/api/leaderboard?by=luck").await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_shown_as_it_was_after_any_of_its_events_also_after_a_restart() {
+    let mut host = start().await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    play_on(&mut mei, 1).await;
+    let room = mei.known.room.clone();
+    let stream = StreamName::new(format!("room-{room}")).unwrap();
+    let (first, all) = (Version::new(1), usize::MAX);
+    let recorded = host.backends.events.read_stream(&stream, first, Direction::Forward, all).await;
+    let events: Vec<Event> =
+        recorded.unwrap().iter().map(|recorded| recorded.event.payload.decode().unwrap()).collect();
+    for is_restarted in [false, true] {
+        if is_restarted {
+            let folder = host.stop().await;
+            host = start_in(folder, options(), SystemClock::shared()).await;
+        }
+        let (mut model, mut by_snapshot) = (Room::default(), 0);
+        for (event, offset) in events.iter().zip(1..) {
+            model.evolve(event);
+            if offset % 9 != 1 && offset != events.len() {
+                continue;
+            }
+            let (status, _, body) = host.get(&format!("/api/rooms/{room}/at/{offset}")).await;
+            assert_eq!(status, 200, "{body}");
+            assert!(!body.contains("\"hand\":["), "{body}");
+            let moment: Value = serde_json::from_str(&body).unwrap();
+            let view = model.view(Viewer::Spectator).unwrap();
+            assert_eq!(moment["state"], serde_json::to_value(view).unwrap(), "event {offset}");
+            assert_eq!(moment["event"]["offset"], offset);
+            assert_eq!(moment["event"]["event"]["type"], event.name());
+            assert_eq!(moment["last"], events.len());
+            let begun = moment["snapshot"].as_u64().unwrap_or(0);
+            assert_eq!(Some(offset as u64 - begun), moment["replayed"].as_u64());
+            by_snapshot += u32::from(0 < begun);
+        }
+        assert!(0 < by_snapshot, "a whole game has snapshots on its way");
+    }
+    for (path, expected) in [
+        (format!("/api/rooms/{room}/at/0"), 404),
+        (format!("/api/rooms/{room}/at/{}", events.len() + 1), 404),
+        ("/api/rooms/000000/at/1".to_owned(), 404),
+        (format!("/api/rooms/{room}/at/then"), 400),
+        ("/api/rooms/not-a-code/at/1".to_owned(), 400),
+    ] {
+        assert_eq!(host.get(&path).await.0, expected, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_unfinished_rooms_are_back_before_the_first_client_asks() {
+    let host = start().await;
+    let mut rooms = Vec::new();
+    for number in 0..12 {
+        let mut mei = host.host(&format!("Mei {number}")).await;
+        if number % 2 == 0 {
+            act(&mut mei, &json!({"type": "start", "action": 1})).await;
+        }
+        rooms.push(mei);
+    }
+    let folder = host.stop().await;
+    let host = start_in(folder, options(), SystemClock::shared()).await;
+    let shown: Value = serde_json::from_str(&host.get("/api/rooms").await.2).unwrap();
+    assert_eq!(shown["total"], 12, "{shown}");
+    for mei in rooms {
+        let offset = host.events_of(&mei.known.room).await;
+        assert!(mei.known.table.offset <= offset, "what was told is there");
+    }
 }

@@ -238,6 +238,37 @@ async fn a_whole_game_is_played_by_clicks_and_no_text_becomes_html() {
     let shown = admin.page.source().await.unwrap();
     assert!(!shown.contains("<img src=\"x\""), "a name was made into HTML");
     admin.picture("dashboard.png").await;
+    travel_in_time(&admin).await;
+}
+
+/// Chooses the room and goes back to its first event and to now again.
+async fn travel_in_time(admin: &Browser) {
+    admin.find("#rooms button").await.unwrap().click().await.unwrap();
+    let shows = async |stage: &str, moment: &str| {
+        let picture = format!("#diagram svg[aria-label$=' {stage}']");
+        admin.find(&picture).await.unwrap_or_else(|error| panic!("{stage}: {error}"));
+        let said = format!("//*[@id='moment'][starts-with(., '{moment}')]");
+        admin.page.wait().for_element(Locator::XPath(&said)).await.unwrap();
+    };
+    shows("completed", "Now").await;
+    admin.find("#first").await.unwrap().click().await.unwrap();
+    shows("waiting", "Event 1 of ").await;
+    let who = admin.find("#seats tbody").await.unwrap().text().await.unwrap();
+    assert!(who.contains("Mei Ling") && who.contains("free"), "{who}");
+    admin.find("#later").await.unwrap().click().await.unwrap();
+    shows("waiting", "Event 2 of ").await;
+    // The slider is worked by keys alone: Home, End, arrows.
+    let slider = admin.find("#offset").await.unwrap();
+    slider.send_keys(&char::from(Key::End).to_string()).await.unwrap();
+    shows("completed", "Event ").await;
+    let back: String = std::iter::repeat_n(char::from(Key::Left), 2).collect();
+    slider.send_keys(&back).await.unwrap();
+    shows("scoring", "Event ").await;
+    let source = admin.page.source().await.unwrap();
+    assert!(!source.contains("\"hand\""), "a hand is on the page");
+    assert_named(admin).await;
+    admin.find("#now").await.unwrap().click().await.unwrap();
+    shows("completed", "Now").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,8 @@ import { Unauthorized, ask, setToken } from "./admin.js";
 import { histogram, rate, short } from "./charts.js";
 import { follow, line, push } from "./live.js";
 import { showObserved } from "./observed.js";
-import { drawRoom } from "./room.js";
+import { drawRoom, drawState } from "./room.js";
+import { travel } from "./travel.js";
 import { byId, draw, el } from "/dom.js";
 
 const EVERY_MS = 2_000;
@@ -200,6 +201,7 @@ byId("token-form").addEventListener("submit", (event) => {
   refresh();
   hear();
 });
+travel({ show: drawState, back: refresh });
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 refresh();
 hear();

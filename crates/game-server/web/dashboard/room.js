@@ -2,6 +2,7 @@
 
 import { diagram } from "./diagram.js";
 import { line } from "./live.js";
+import { arrive } from "./travel.js";
 import { byId, draw, el } from "/dom.js";
 import { token } from "/pieces.js";
 import { piece, pieceName } from "/rules.js";
@@ -9,13 +10,18 @@ import { number } from "/words.js";
 
 const LEFT = new Set(["Who", "On the table"]);
 
-/** Draws the room: state machine, seats, last events. */
+/** Draws the room: state machine and seats, unless the reader looks at another moment, and last events. */
 export function drawRoom({ room, epoch, state, diagram: machine, recent }) {
   byId("room").hidden = false;
   byId("room-title").textContent = `Room ${room} · ${state.offset} events · epoch ${epoch}`;
+  if (arrive(room, state.offset)) drawState({ state, diagram: machine });
+  draw(byId("recent"), recent, () => recent.toReversed().map((event) => line(event, true)));
+}
+
+/** Draws the state of the room at one moment. */
+export function drawState({ state, diagram: machine }) {
   draw(byId("diagram"), machine, () => diagram(machine));
   draw(byId("seats"), state, () => seats(state));
-  draw(byId("recent"), recent, () => recent.toReversed().map((event) => line(event, true)));
 }
 
 function seats({ seats: chairs, game, host, status, settings }) {

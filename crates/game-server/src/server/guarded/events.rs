@@ -12,6 +12,7 @@ use infra_core::{
     id::StreamName,
     version::{Expected, Position, Version},
 };
+use infra_observability::trace::traced_result;
 use infra_resilience::{Policy as _, at_most_once, idempotent};
 
 use super::Guard;
@@ -32,9 +33,13 @@ impl GuardedEvents {
 #[deny(clippy::missing_trait_methods)]
 impl EventStore for GuardedEvents {
     /// Repeated after a failure: the store knows the ids of the events that it has.
+    ///
+    /// One span for all attempts; stored events name it.
     async fn append(&self, append: Append) -> Result<Appended> {
+        let n_events: usize = append.streams.iter().map(|stream| stream.events.len()).sum();
+        let span = tracing::info_span!("store.append", events = n_events);
         let call = idempotent(|| self.store.append(append.clone()));
-        self.guard.write.run("append events", call).await
+        traced_result(span, self.guard.write.run("append events", call)).await
     }
 
     async fn read_stream(

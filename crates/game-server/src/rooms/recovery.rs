@@ -1,0 +1,95 @@
+//! Rooms that come back after a restart, many at once.
+
+use std::{sync::Arc, thread::available_parallelism, time::Duration};
+
+use infra_core::{Result, id::StreamName};
+use infra_persistence::state::{Durable, Recovered, recover_all};
+
+use super::{
+    record::{room_of, stream_of},
+    registry::Registry,
+};
+use crate::{domain::Room, protocol::RoomCode};
+
+/// How many rooms each processor brings back at a time: it replays one while others are read.
+const ROOMS_PER_PROCESSOR: usize = 4;
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Returned {
+    /// The rooms that go on.
+    pub rooms: usize,
+    /// Those that do not, because of what the log says.
+    pub failed: usize,
+    /// The rooms whose way back began with a snapshot.
+    pub from_snapshot: usize,
+    /// Snapshots that were of no use.
+    pub skipped: usize,
+    /// Events that were replayed.
+    pub replayed: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Registry {
+    /// Brings rooms back into memory, several at a time, so that their games go on by themselves.
+    ///
+    /// The progress is logged at each tenth of the way, what cannot come back as an error each.
+    ///
+    /// # Errors
+    ///
+    /// Never for what a single room meets; that is in the answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves some of them out of memory; they are found when they are asked for.
+    pub async fn bring_back(self: &Arc<Self>, rooms: &[RoomCode]) -> Result<Returned> {
+        let begun = self.tools.clock.now();
+        let streams = rooms.iter().map(|code| stream_of(*code)).collect::<Result<Vec<_>>>()?;
+        let n_parallel = available_parallelism().map_or(1, usize::from) * ROOMS_PER_PROCESSOR;
+        let progress = |done: usize, all: usize| {
+            if done * 10 / all != (done - 1) * 10 / all {
+                tracing::info!(done, all, "rooms come back");
+            }
+        };
+        let found = recover_all::<Room>(streams, &self.tools.machine, n_parallel, progress).await;
+        let mut returned = Returned::default();
+        for (stream, recovered) in found {
+            let gone_on = match recovered {
+                Ok(room) => self.go_on(&stream, room, &mut returned).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = gone_on {
+                returned.failed += 1;
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%stream, error, "room does not come back");
+            }
+        }
+        returned.took = self.tools.clock.now().since(begun);
+        Ok(returned)
+    }
+
+    /// Starts the task of a room that came back, unless it was asked for meanwhile.
+    async fn go_on(
+        self: &Arc<Self>,
+        stream: &StreamName,
+        recovered: Recovered<Room>,
+        returned: &mut Returned,
+    ) -> Result<()> {
+        let Some(code) = room_of(stream) else { return Ok(()) };
+        let report = &recovered.report;
+        for skipped in &report.skipped {
+            tracing::warn!(room = %code, version = %skipped.version, why = skipped.why, "snapshot not used");
+        }
+        returned.skipped += report.skipped.len();
+        returned.replayed = returned.replayed.saturating_add(report.replayed);
+        returned.from_snapshot += usize::from(report.snapshot.is_some());
+        let resume = || async {
+            let machine = self.tools.machine.clone();
+            Durable::resume(stream.clone(), machine, recovered).map(|room| self.serve(code, room))
+        };
+        self.slot(code)?.get_or_try_init(resume).await?;
+        returned.rooms += 1;
+        Ok(())
+    }
+}
