@@ -36,8 +36,8 @@ pub struct Stores {
 impl Stores {
     /// Returns how each room is kept: its events, and a snapshot after each hundred and when it leaves memory.
     ///
-    /// A room has one owner, the registry of the one process that holds the log; so no fence is committed,
-    /// whose mark would take an offset that players count.
+    /// No fence is committed: its mark would take an offset that players count. A room has one owner, its task;
+    /// whoever else wrote it would be refused by the expected version.
     pub(super) fn machine(&self, clock: Arc<dyn Clock>) -> DurableOptions {
         let (events, snapshots) = (Arc::clone(&self.events), Arc::clone(&self.snapshots));
         DurableOptions::new(Strategy::Hybrid { events, snapshots }, clock)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
-use infra_core::{Result, id::StreamName};
+use infra_core::{Result, id::StreamName, version::Version};
 use infra_persistence::state::{Durable, Recovered, recover_all};
 
 use super::{
@@ -78,6 +78,10 @@ impl Registry {
     ) -> Result<()> {
         let Some(code) = room_of(stream) else { return Ok(()) };
         let report = &recovered.report;
+        if report.version == Version::ZERO {
+            // The log has lost it: there is nothing to go on with.
+            return Ok(());
+        }
         for skipped in &report.skipped {
             tracing::warn!(room = %code, version = %skipped.version, why = skipped.why, "snapshot not used");
         }
