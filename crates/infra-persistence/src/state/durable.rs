@@ -1,75 +1,28 @@
 //! A state machine that is stored before it changes.
 
-use std::{borrow::Cow, sync::Arc};
-
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
-    event::{Append, EventStore, NewEvent},
+    Error, ErrorKind, Result,
+    event::{Append, NewEvent},
     id::{EventId, StreamName},
-    snapshot::{Snapshot, SnapshotStore},
     version::{Expected, Version},
 };
 use tokio::task::JoinSet;
 
 use super::{
-    envelope::{self, Anchor},
+    action::Action,
+    envelope::Anchor,
     events::{self, Facts},
     journal::Journal,
-    options::{DurableOptions, Refusals, SnapshotCodec, Strategy},
+    options::{DurableOptions, SnapshotCodec},
     persistent::Persistent,
-    policy::{ChangeSeen, Progress, Reason},
+    policy::{ChangeSeen, Progress},
     recorder::FlightRecorder,
     recovery::{Recovered, Report, Target, recover},
+    snapshotting::sealed,
     telemetry::{self, Fate},
-    transition::Transition,
 };
 
-const EXECUTE: &str = "execute command of machine";
-
-/// What is being done and by whom, for the log of transitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Action {
-    name: Cow<'static, str>,
-    actor: Option<String>,
-    notes: Vec<(&'static str, String)>,
-}
-
-impl Action {
-    /// Creates an action without an actor: the system's own.
-    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), actor: None, notes: Vec::new() }
-    }
-
-    /// Names who acts.
-    #[must_use]
-    pub fn by(mut self, actor: impl Into<String>) -> Self {
-        self.actor = Some(actor.into());
-        self
-    }
-
-    /// Adds a note of the caller's own, which stands in the metadata of each event of the action.
-    ///
-    /// Names that begin with `state-` belong to this crate: such a note is not kept.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.notes.push((name, value.into()));
-        self
-    }
-
-    pub(super) fn notes(&self) -> &[(&'static str, String)] {
-        &self.notes
-    }
-
-    /// Returns the action's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns who acts.
-    pub fn actor(&self) -> Option<&str> {
-        self.actor.as_deref()
-    }
-}
+pub(super) const EXECUTE: &str = "execute command of machine";
 
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,17 +90,17 @@ pub enum Outcome<M: Persistent> {
 /// ```
 #[derive(Debug)]
 pub struct Durable<M: Persistent> {
-    machine: M,
-    version: Version,
+    pub(super) machine: M,
+    pub(super) version: Version,
     /// The id of the event of that version.
-    anchor: Anchor,
-    journal: Journal,
-    progress: Progress,
-    recorder: FlightRecorder,
+    pub(super) anchor: Anchor,
+    pub(super) journal: Journal,
+    pub(super) progress: Progress,
+    pub(super) recorder: FlightRecorder,
     /// The fate of a write is not known: look at the store before the next command.
-    is_unsure: bool,
+    pub(super) is_unsure: bool,
     /// Snapshots on their way; they end with this value.
-    snapshots: JoinSet<()>,
+    pub(super) snapshots: JoinSet<()>,
 }
 
 impl<M: Persistent> Durable<M> {
@@ -300,104 +253,6 @@ impl<M: Persistent> Durable<M> {
         Ok((next, recorded))
     }
 
-    /// Stores a change by the strategy; afterwards `version` is that of the change.
-    async fn store(&mut self, next: &M, recorded: Vec<NewEvent>) -> Result<()> {
-        let steps: Vec<Transition> = recorded
-            .iter()
-            .zip(1..)
-            .map(|(event, ahead)| {
-                Transition::planned(event, self.version.plus(ahead), &*self.journal.options.clock)
-            })
-            .collect();
-        match self.journal.options.strategy.clone() {
-            Strategy::EventSourced(store) | Strategy::Hybrid { events: store, .. } => {
-                self.append(&store, recorded).await?;
-            }
-            Strategy::SnapshotOnly(store) | Strategy::Versioned(store) => {
-                self.put_whole(&store, next, recorded.len()).await?;
-            }
-        }
-        for step in steps {
-            self.recorder.record(step);
-        }
-        Ok(())
-    }
-
-    async fn append(&mut self, store: &Arc<dyn EventStore>, events: Vec<NewEvent>) -> Result<()> {
-        let expected = match self.version {
-            Version::ZERO => Expected::Absent,
-            version => Expected::Exactly(version),
-        };
-        let anchor = events.last().map(|event| event.id.as_uuid().into_bytes());
-        let mut append = Append::to(self.journal.stream.clone(), expected, events)
-            .durability(self.journal.options.durability);
-        append.fence.clone_from(&self.journal.options.fence);
-        self.is_unsure = true;
-        let appended = store.append(append).await;
-        match appended {
-            Ok(appended) => {
-                let last = appended.versions.first().copied();
-                self.version = last.ok_or_else(|| {
-                    Error::new(ErrorKind::Internal, EXECUTE).detail("the store told no version")
-                })?;
-                self.anchor = anchor.unwrap_or(self.anchor);
-                self.is_unsure = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.is_unsure = may_have_changed(&error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Stores the whole state as the only record of a change.
-    async fn put_whole(
-        &mut self,
-        store: &Arc<dyn SnapshotStore>,
-        next: &M,
-        n_events: usize,
-    ) -> Result<()> {
-        let options = &self.journal.options;
-        let version = self.version.plus(n_events as u64);
-        let snapshot = sealed(&self.journal, next, (version, Anchor::default()))?;
-        let (durability, fence) = (options.durability, options.fence.clone());
-        self.is_unsure = true;
-        let put = store.put_snapshot(snapshot, durability, fence).await;
-        if let Err(error) = put {
-            self.is_unsure = may_have_changed(&error);
-            return Err(error);
-        }
-        if matches!(options.strategy, Strategy::SnapshotOnly(_))
-            && let Err(error) = store.prune(&self.journal.stream, options.policy.kept()).await
-        {
-            // Too many are kept for now; the next change tries again.
-            tracing::warn!(stream = %self.journal.stream, %error, "old snapshots could not be removed");
-        }
-        // Not before: a future that is dropped while it prunes has stored a change it has not made.
-        self.version = version;
-        self.is_unsure = false;
-        Ok(())
-    }
-
-    async fn remember_refusal(&mut self, action: &Action, refusal: &M::Refusal) -> Result<()> {
-        if self.journal.options.refusals == Refusals::Forget {
-            return Ok(());
-        }
-        let Some(store) = self.journal.options.strategy.events().map(Arc::clone) else {
-            return Ok(());
-        };
-        let phase = self.machine.phase();
-        let facts = Facts { action, from: phase, to: phase, took: std::time::Duration::ZERO };
-        let mark = events::refusal::<M>(self.new_id(), facts, &format!("{refusal:?}"))?;
-        self.recorder.record(Transition::planned(
-            &mark,
-            self.version.next(),
-            &*self.journal.options.clock,
-        ));
-        self.append(&store, vec![mark]).await
-    }
-
     /// Reads what the store has, if the fate of the last write is not known; else it does nothing.
     ///
     /// Each command begins with this. Who tells others of the machine's changes calls it before, so that
@@ -433,82 +288,7 @@ impl<M: Persistent> Durable<M> {
         }
     }
 
-    /// Takes a snapshot beside the commands, where snapshots are not all there is.
-    fn begin_snapshot(&mut self, reason: Reason) {
-        let Strategy::Hybrid { snapshots, .. } = &self.journal.options.strategy else { return };
-        // One at a time: a store that is slower than the machine gets fewer of them.
-        while self.snapshots.try_join_next().is_some() {}
-        if !self.snapshots.is_empty() {
-            return;
-        }
-        let (snapshots, journal) = (Arc::clone(snapshots), self.journal.clone());
-        let (machine, at) = (self.machine.clone(), (self.version, self.anchor));
-        self.progress = Progress::none(self.journal.options.clock.now());
-        self.snapshots.spawn(async move {
-            if let Err(error) = take_snapshot(&snapshots, &journal, &machine, at, reason).await {
-                telemetry::SNAPSHOTS_FAILED.add(1);
-                tracing::warn!(stream = %journal.stream, version = %at.0, %error, "snapshot failed");
-            }
-        });
-    }
-
-    /// Waits for the snapshot that is on its way.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the snapshot on its way.
-    pub async fn settle(&mut self) {
-        while self.snapshots.join_next().await.is_some() {}
-    }
-
-    /// Takes a snapshot now; of a strategy without snapshots it is `Unsupported`.
-    ///
-    /// # Errors
-    ///
-    /// What the store fails with.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves it stored or not.
-    pub async fn snapshot(&mut self) -> Result<Version> {
-        self.refresh().await?;
-        self.settle().await;
-        self.snapshot_because(Reason::Manual).await?;
-        Ok(self.version)
-    }
-
-    async fn snapshot_because(&mut self, reason: Reason) -> Result<()> {
-        let Some(snapshots) = self.journal.options.strategy.snapshots().map(Arc::clone) else {
-            return Err(Error::new(ErrorKind::Unsupported, "take snapshot of machine")
-                .detail("the strategy keeps no snapshots"));
-        };
-        let at = (self.version, self.anchor);
-        take_snapshot(&snapshots, &self.journal, &self.machine, at, reason).await?;
-        self.progress = Progress::none(self.journal.options.clock.now());
-        Ok(())
-    }
-
-    /// Ends the machine's life in memory: waits for snapshots on their way and takes the one that its policy wants
-    /// at the close.
-    ///
-    /// # Errors
-    ///
-    /// What the store fails with; no change is lost by that.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the last snapshot taken or not.
-    pub async fn close(mut self) -> Result<()> {
-        self.refresh().await?;
-        self.settle().await;
-        let is_hybrid = matches!(self.journal.options.strategy, Strategy::Hybrid { .. });
-        match self.journal.options.policy.at_shutdown(&self.progress) {
-            Some(reason) if is_hybrid => self.snapshot_because(reason).await,
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn new_id(&self) -> EventId {
+    pub(super) fn new_id(&self) -> EventId {
         let options = &self.journal.options;
         EventId::generate(options.clock.wall(), &options.random)
     }
@@ -531,20 +311,6 @@ fn check_options(options: &DurableOptions) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether a write that failed may have been done all the same, or the store knows better than we do.
-const fn may_have_changed(error: &Error) -> bool {
-    // Of these it is certain; whatever else went wrong, looking costs one read.
-    !matches!(
-        error.kind(),
-        ErrorKind::Invalid
-            | ErrorKind::Unsupported
-            | ErrorKind::Denied
-            | ErrorKind::Fenced
-            | ErrorKind::Overloaded
-            | ErrorKind::Throttled { .. }
-    )
-}
-
 /// Commits the token of a new owner, before anything is read: what is read then is final.
 async fn own<M: Persistent>(journal: &Journal) -> Result<()> {
     let options = &journal.options;
@@ -564,35 +330,4 @@ async fn own<M: Persistent>(journal: &Journal) -> Result<()> {
 
 fn progress_after(report: &Report, options: &DurableOptions) -> Progress {
     Progress { n_events: report.replayed, ..Progress::none(options.clock.now()) }
-}
-
-/// The version that a state is of, and the id of the event that led to it.
-type At = (Version, Anchor);
-
-fn sealed<M: Persistent>(
-    journal: &Journal,
-    machine: &M,
-    (version, anchor): At,
-) -> Result<Snapshot> {
-    let payload = envelope::seal(machine, journal.options.codec, anchor)?;
-    telemetry::SNAPSHOT_BYTES.add(payload.body.len() as u64);
-    let (stream, taken) = (journal.stream.clone(), journal.options.clock.wall());
-    Ok(Snapshot { stream, version, payload, taken })
-}
-
-async fn take_snapshot<M: Persistent>(
-    snapshots: &Arc<dyn SnapshotStore>,
-    journal: &Journal,
-    machine: &M,
-    at: At,
-    reason: Reason,
-) -> Result<()> {
-    let options = &journal.options;
-    let snapshot = sealed(journal, machine, at)?;
-    snapshots.put_snapshot(snapshot, options.durability, options.fence.clone()).await?;
-    telemetry::SNAPSHOTS.add_for(reason, 1);
-    if !matches!(options.strategy, Strategy::Versioned(_)) {
-        snapshots.prune(&journal.stream, options.policy.kept()).await?;
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use infra_core::{
     id::{EventId, EventType},
 };
 
-use super::{durable::Action, migration::Migrations, persistent::Persistent};
+use super::{action::Action, migration::Migrations, persistent::Persistent};
 
 /// A new owner has committed its fencing token.
 pub(super) const OWNED: &str = "state.owned";

@@ -5,6 +5,7 @@
 //! version, of a point in time, of before the last error. Each recovery is checked against the machine's own
 //! invariants and comes with a [`Report`].
 
+mod action;
 mod audit;
 mod diagram;
 mod durable;
@@ -19,15 +20,18 @@ mod policy;
 mod quorum;
 mod recorder;
 mod recovery;
+mod snapshotting;
 mod statistics;
+mod storing;
 pub(crate) mod telemetry;
 mod transition;
 mod version;
 mod versioned;
 
+pub use action::Action;
 pub use audit::{Audit, Auditor, Finding, audit};
 pub use diagram::Diagram;
-pub use durable::{Action, Durable, Outcome};
+pub use durable::{Durable, Outcome};
 pub use machines::{Machines, MachinesOptions, Tally};
 pub use migration::{Hop, Migrations};
 pub use options::{DurableOptions, Refusals, SnapshotCodec, Strategy};
