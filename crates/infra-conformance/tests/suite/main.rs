@@ -12,3 +12,4 @@ mod killed;
 mod outbox_crash;
 mod queue;
 mod queue_crash;
+mod state;
