@@ -21,7 +21,9 @@ impl RoomTask {
     pub(super) async fn carry_out(&mut self, command: Command) -> Result<Result<(), Refusal>> {
         self.catch_up().await?;
         let begun = self.tools.clock.now();
-        let executed = self.durable.execute(&action_of(&command), command.clone()).await;
+        let action = action_of(&command);
+        // In a box, so that a room that does nothing has no place for it.
+        let executed = Box::pin(self.durable.execute(&action, command.clone())).await;
         let took = self.tools.clock.now().since(begun);
         let events = match executed {
             Ok(Outcome::Accepted { events, .. }) if events.is_empty() => return Ok(Ok(())),

@@ -270,7 +270,9 @@ impl<M: Persistent> Durable<M> {
             return Ok(());
         }
         let options = &self.journal.options;
-        let recovered = recover::<M>(&self.journal.stream, options, Target::Latest).await?;
+        // It is rare, and large: no command shall have a place for it.
+        let recovery = recover::<M>(&self.journal.stream, options, Target::Latest);
+        let recovered = Box::pin(recovery).await?;
         self.progress = progress_after(&recovered.report, options);
         self.machine = recovered.machine;
         self.version = recovered.report.version;
