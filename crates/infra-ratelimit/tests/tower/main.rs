@@ -7,6 +7,8 @@
     reason = "a panic is how a test fails"
 )]
 
+mod grpc;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
