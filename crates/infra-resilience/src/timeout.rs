@@ -58,6 +58,7 @@ impl Timeout {
         self
     }
 
+    #[inline]
     fn patience(&self, operation: &str) -> Duration {
         let own = self.operations.as_ref().and_then(|operations| operations.get(operation));
         own.copied().unwrap_or(self.patience)

@@ -141,7 +141,10 @@ impl Gate {
     fn breaks_the_row(&self, sample: Sample) -> bool {
         let Some(most) = self.threshold.consecutive else { return false };
         if !sample.has_failed() {
-            self.in_row.store(0, SeqCst);
+            // Mostly there is nothing to forget, and a load costs a fraction of a store.
+            if self.in_row.load(SeqCst) != 0 {
+                self.in_row.store(0, SeqCst);
+            }
             return false;
         }
         most <= self.in_row.fetch_add(1, SeqCst).saturating_add(1)

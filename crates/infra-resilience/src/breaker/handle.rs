@@ -299,6 +299,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
+    #[inline]
     fn end(mut self, outcome: Outcome) {
         if let Some(entry) = self.entry.take() {
             self.inner.settle(entry, outcome);
