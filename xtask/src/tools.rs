@@ -1,6 +1,9 @@
 //! The tools that the commands need, and how they are installed.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::shell;
 
@@ -36,11 +39,23 @@ pub(crate) fn kosoku() -> Result<PathBuf, String> {
     let program = folder.join("bin/kosoku");
     if !program.exists() {
         println!("installing kosoku {VERSION}");
-        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        let mut install = Command::new(folder.join("bin/pip"));
-        shell::run(install.args(["install", "--quiet", &format!("kosoku=={VERSION}")]))?;
+        make_environment(&folder, &format!("kosoku=={VERSION}"))?;
     }
     Ok(program)
+}
+
+/// Makes an environment of Python in a folder, with a package from its registry.
+fn make_environment(folder: &Path, package: &str) -> Result<(), String> {
+    let create = || {
+        let mut venv = Command::new("python3");
+        shell::run(venv.args(["-m", "venv", "--clear"]).arg(folder))
+    };
+    if create().is_err() {
+        need_debian(&["python3-venv"])?;
+        create()?;
+    }
+    let mut install = Command::new(folder.join("bin/pip"));
+    shell::run(install.args(["install", "--quiet", package]))
 }
 
 /// Installs Debian packages if one of their programs is missing.
@@ -87,18 +102,7 @@ pub(crate) fn need_moto() -> Result<(), String> {
         return Ok(());
     }
     println!("installing {MOTO}");
-    let place = environment();
-    let create = || {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(&place);
-        shell::run(&mut venv)
-    };
-    if create().is_err() {
-        need_debian(&["python3-venv"])?;
-        create()?;
-    }
-    let mut install = Command::new(place.join("bin/pip"));
-    shell::run(install.args(["install", "--quiet", MOTO]))
+    make_environment(&environment(), MOTO)
 }
 
 trait Tap: Sized {

@@ -59,6 +59,18 @@ impl Advice {
 /// assert_eq!(answer, 7);
 /// # Ok::<(), Error>(()) }).unwrap();
 /// ```
+///
+/// A call that must not be made twice does not compile:
+///
+/// ```compile_fail,E0271
+/// use infra_core::SystemClock;
+/// use infra_resilience::{Policy as _, Retry, at_most_once};
+///
+/// # async fn charge() {
+/// let retry = Retry::standard(SystemClock::shared());
+/// let _ = retry.run("charge", at_most_once(|| async { Ok(()) })).await;
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Retry {
     attempts: u32,

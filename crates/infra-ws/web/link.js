@@ -5,6 +5,7 @@
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+const PATIENCE = 60_000;
 
 export class Link {
   #options;
@@ -12,6 +13,7 @@ export class Link {
   #failures = 0;
   #timer = null;
   #comeBackIn = null;
+  #isWelcome = false;
   #pulse = null;
   #heard = 0;
   #asked = null;
@@ -22,6 +24,7 @@ export class Link {
    * { kind: "connecting" | "open" | "waiting" | "stopped", ... }.
    * `staysClosed(code)` says whether a close is for good; by default only what says that the client
    * itself is at fault. `ping(now)` makes the message that asks for a sign of life.
+   * A socket that does not become welcome within `patience` (milliseconds) is given up.
    * `random` and `now` are for tests.
    */
   constructor({
@@ -35,11 +38,12 @@ export class Link {
     ping = () => ({ type: "ping" }),
     firstPause = FIRST_PAUSE,
     longestPause = LONGEST_PAUSE,
+    patience = PATIENCE,
     random = Math.random,
     now = Date.now,
   }) {
     this.#options = { url, protocols, onOpen, onMessage, onDown, onStatus, staysClosed, ping };
-    Object.assign(this.#options, { firstPause, longestPause, random, now });
+    Object.assign(this.#options, { firstPause, longestPause, patience, random, now });
   }
 
   /** Returns whether a socket is open, or about to be. */
@@ -69,8 +73,9 @@ export class Link {
 
   /** Takes the connection for good: the pauses begin anew, and it is asked for signs of life. */
   welcome(heartbeat) {
-    this.#failures = 0;
+    this.#isWelcome = true;
     this.#asked = null;
+    clearTimeout(this.#timer);
     clearInterval(this.#pulse);
     this.#pulse = setInterval(() => this.#beat(), heartbeat);
     this.#options.onStatus({ kind: "open" });
@@ -81,8 +86,13 @@ export class Link {
     this.#comeBackIn = pause;
   }
 
-  /** Gives the socket up, and comes back after a pause. */
-  lose({ code = 0, reason = "" } = {}) {
+  /**
+   * Gives the socket up, and comes back after a pause; a longer one than the last if the server
+   * `isUnavailable`, however welcome the client was. Harmless if there is no socket.
+   */
+  lose({ code = 0, reason = "", isUnavailable = false } = {}) {
+    if (this.#socket === null) return;
+    if (this.#isWelcome && !isUnavailable) this.#failures = 0;
     this.#drop(1000);
     const { firstPause, longestPause, random, onStatus } = this.#options;
     // Full jitter: whoever lost a server together must not come back together.
@@ -95,9 +105,9 @@ export class Link {
   }
 
   #connect() {
+    const { url, protocols, patience, onOpen, onStatus, now } = this.#options;
     clearTimeout(this.#timer);
-    this.#timer = null;
-    const { url, protocols, onOpen, onStatus, now } = this.#options;
+    this.#timer = setTimeout(() => this.lose({ reason: "no welcome in time" }), patience);
     onStatus({ kind: "connecting", failures: this.#failures });
     const socket = new WebSocket(url, protocols);
     this.#socket = socket;
@@ -138,6 +148,7 @@ export class Link {
   #drop(code) {
     const socket = this.#socket;
     this.#socket = null;
+    this.#isWelcome = false;
     clearInterval(this.#pulse);
     clearTimeout(this.#timer);
     if (code !== undefined) socket?.close(code);

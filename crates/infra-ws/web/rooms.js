@@ -7,8 +7,12 @@ import { Link } from "./link.js";
 import { apply, hash } from "./delta.js";
 
 const PROTOCOL = "rooms.v1.json";
+const PATIENCE = 60_000;
 
-/** The server said no, or the connection broke before it answered. */
+/**
+ * The server said no (`code` is the protocol's), the connection broke before it answered ("lost"), or
+ * no answer came in time ("unanswered"): then what was asked may be done or not.
+ */
 export class Refused extends Error {
   constructor(code, message, retryAfter) {
     super(message);
@@ -28,7 +32,8 @@ export class Rooms {
   #work = Promise.resolve();
 
   /**
-   * `token()` returns, or promises, what the application's authentication takes.
+   * `token()` returns, or promises, what the application's authentication takes. Whoever asks
+   * something waits at most `patience` milliseconds for the answer, a minute by default.
    *
    * `onEvent(room, { offset, data })` gets each event once, in order.
    * `onJoined(room, { recovered, from, state, seat, user, present })` tells of each entry, also of
@@ -37,12 +42,13 @@ export class Rooms {
    * `onMessage(room, data)`, `onPresence(room, { joined, left })`, `onState(room, part, state)`,
    * `onStatus(status)` (see Link) and `onRefused(room, refused)` tell of the rest.
    */
-  constructor({ url, token, link = {}, ...listeners }) {
+  constructor({ url, token, patience = PATIENCE, link = {}, ...listeners }) {
     const none = () => {};
     const defaults = { onEvent: none, onJoined: none, onMessage: none, onPresence: none };
     Object.assign(defaults, { onState: none, onStatus: none, onRefused: none });
-    this.#options = { ...defaults, ...listeners, token };
+    this.#options = { ...defaults, ...listeners, token, patience };
     this.#link = new Link({
+      patience,
       ...link,
       url,
       protocols: [PROTOCOL],
@@ -110,20 +116,21 @@ export class Rooms {
     this.#life += 1;
     this.#isKnown = false;
     for (const room of this.#rooms.values()) room.isIn = false;
-    const asked = [...this.#asked.values()];
-    this.#asked.clear();
     // What was asked may be done or not: only the one who asked knows whether to ask again.
-    for (const { reject } of asked) reject(new Refused("lost", "the connection broke"));
+    const broken = new Refused("lost", "the connection broke");
+    for (const id of [...this.#asked.keys()]) this.#answered(id, ({ reject }) => reject(broken));
   }
 
   #ask(message) {
     this.#lastId += 1;
     const id = this.#lastId;
+    const giveUp = (code, why) =>
+      this.#answered(id, ({ reject }) => reject(new Refused(code, why)));
     return new Promise((resolve, reject) => {
-      this.#asked.set(id, { resolve, reject });
-      if (this.#link.send({ ...message, id })) return;
-      this.#asked.delete(id);
-      reject(new Refused("lost", "there is no connection"));
+      const late = () => giveUp("unanswered", "no answer in time");
+      const timer = setTimeout(late, this.#options.patience);
+      this.#asked.set(id, { resolve, reject, timer });
+      if (!this.#link.send({ ...message, id })) giveUp("lost", "there is no connection");
     });
   }
 
@@ -138,6 +145,10 @@ export class Rooms {
       else await this.#ask({ type: "join", room: name, seat: room.seat, from });
     } catch (refused) {
       if (refused.code === "lost") return;
+      if (refused.code === "unanswered") {
+        this.#link.lose({ reason: refused.message });
+        return;
+      }
       room.token = null;
       if (token !== null) await this.#enter(name);
       else this.#refused(name, refused);
@@ -146,8 +157,8 @@ export class Rooms {
 
   #refused(name, refused) {
     this.#options.onRefused(name, refused);
-    if (refused.code === "unavailable") this.#link.lose({ reason: refused.message });
-    else this.#rooms.delete(name);
+    if (refused.code !== "unavailable") this.#rooms.delete(name);
+    else this.#link.lose({ reason: refused.message, isUnavailable: true });
   }
 
   /** Messages are handled one after the other, though hashes take a moment. */
@@ -161,8 +172,10 @@ export class Rooms {
 
   #answered(id, how) {
     const asked = this.#asked.get(id);
+    if (asked === undefined) return;
     this.#asked.delete(id);
-    if (asked !== undefined) how(asked);
+    clearTimeout(asked.timer);
+    how(asked);
   }
 
   #sync(name, room) {

@@ -145,12 +145,33 @@ pub(super) struct Keeper {
     flight: Option<Flight>,
     /// Until when the connection may be away before whoever waits is told so.
     outage: Option<Pin<Box<Sleep>>>,
-    picture: Option<JoinHandle<Result<()>>>,
+    picture: Option<JoinHandle<()>>,
     /// The log was read anew after this entry, since what came next did not follow it.
     doubted: Option<u64>,
     writer: u64,
     n_sent: u64,
     is_open: bool,
+}
+
+/// Reads the newest image, however often that takes.
+async fn load(link: Link, options: Options) -> Result<Replica> {
+    loop {
+        match picture::load(&link, options).await {
+            Err(error) if error.is_transient() => sleep(PAUSE).await,
+            loaded => return Ok(loaded?.unwrap_or_else(|| Replica::new(options))),
+        }
+    }
+}
+
+/// Refuses a replica that lacks an entry which the log does not have any more.
+fn holding(gone: Option<u64>, replica: Replica) -> Result<Replica> {
+    match gone {
+        Some(gone) if replica.applied < gone => {
+            let detail = format!("sequence {gone} is in neither the log nor an image");
+            Err(Error::new(ErrorKind::Corrupt, "read log of queue").detail(detail))
+        }
+        Some(_) | None => Ok(replica),
+    }
 }
 
 async fn elapsed(pause: Duration, said: Said) -> Said {
@@ -217,7 +238,11 @@ impl Keeper {
         let wall = self.clock.wall();
         let is_awaited = !self.takers.is_empty() && self.flight.is_none();
         let due = self.replica.state.due().filter(|_| is_awaited);
-        let pause = due.map_or(LONG, |due| due.since(self.replica.moment(wall).now));
+        let pause = match &self.outage {
+            // What is due cannot be written, so it is only looked whether the link is up again.
+            Some(_) => PAUSE,
+            None => due.map_or(LONG, |due| due.since(self.replica.moment(wall).now)),
+        };
         let (next, patience) = match &mut self.flight {
             Some(flight) => (Some(&mut flight.next), Some(flight.patience.as_mut())),
             None => (None, None),
@@ -282,7 +307,7 @@ impl Keeper {
         if self.flight.is_some() {
             return;
         }
-        self.takers.retain(|taker| !taker.answer.is_closed());
+        self.forget_the_gone();
         let is_due = self.replica.is_due(self.clock.wall());
         let is_awaited = is_due && !(self.takers.is_empty() && self.lookers.is_empty());
         let has_some = 0 < self.replica.state.n_ready() && !self.takers.is_empty();
@@ -290,9 +315,10 @@ impl Keeper {
             return;
         }
         if !self.link.is_up() {
-            self.outage.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            self.begin_outage();
             return;
         }
+        self.outage = None;
         let requests = self.gather(is_due);
         let mut commands: Vec<Bytes> = requests.iter().map(Request::command).collect();
         if commands.is_empty() {
@@ -391,6 +417,15 @@ impl Keeper {
         }
     }
 
+    /// Forgets takers that do not wait any more.
+    fn forget_the_gone(&mut self) {
+        self.takers.retain(|taker| !taker.answer.is_closed());
+    }
+
+    fn begin_outage(&mut self) {
+        self.outage.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+    }
+
     fn end_outage(&mut self) {
         self.outage = None;
         for request in self.outbox.drain(..).chain(self.lookers.drain(..)) {
@@ -410,7 +445,7 @@ impl Keeper {
                 self.read_anew();
                 return Ok(());
             }
-            return self.load_anew().await;
+            return self.pass_over(head.previous).await;
         }
         let is_own = head.writer == self.writer;
         let outcomes = self.replica.apply(sequence, head.at, commands, is_own)?;
@@ -463,19 +498,37 @@ impl Keeper {
         Some(Delivery::new(message, attempts, published, Box::new(held)))
     }
 
-    /// Takes up the newest image, and the log from there on.
-    async fn load_anew(&mut self) -> Result<()> {
-        self.replica = loop {
-            match picture::load(&self.link, self.options).await {
-                Ok(Some(replica)) => break replica,
-                Ok(None) => break Replica::new(self.options),
-                Err(error) if error.is_transient() => sleep(PAUSE).await,
-                Err(error) => return Err(error),
+    /// Takes up an image instead of the entry `missing`, which the log does not bring.
+    async fn pass_over(&mut self, missing: u64) -> Result<()> {
+        // An entry is cut away after the image that holds it was written, so it is looked first.
+        let gone = self.link.is_gone(missing).await.then_some(missing);
+        self.load_anew(gone).await
+    }
+
+    /// Takes up the newest image, which must hold the entry `gone`, and the log from there on. As
+    /// long as it cannot be read, whoever asks is told so as in any other outage; nothing is read if
+    /// nobody holds the queue any more.
+    async fn load_anew(&mut self, gone: Option<u64>) -> Result<()> {
+        let mut loading = Box::pin(load(self.link.clone(), self.options));
+        while self.is_open || !self.outbox.is_empty() {
+            self.begin_outage();
+            tokio::select! {
+                loaded = &mut loading => {
+                    self.replica = holding(gone, loaded?)?;
+                    self.outage = None;
+                    self.read_anew();
+                    break;
+                }
+                request = self.requests.recv(), if self.is_open => self.take_in(request),
+                () = fires(self.outage.as_mut().map(Pin::as_mut)) => {
+                    self.end_outage();
+                    self.give_up();
+                }
             }
-        };
+            self.forget_the_gone();
+        }
         // What was on its way may be in the image, where nobody sees what became of it.
         self.give_up();
-        self.read_anew();
         Ok(())
     }
 
@@ -487,8 +540,82 @@ impl Keeper {
         }
         self.replica.n_since = 0;
         let picture = Picture::of(&self.replica)?;
-        // If it fails, the log stays as long as it is until the next one.
-        self.picture = Some(tokio::spawn(picture.save(self.link.clone())));
+        let link = self.link.clone();
+        self.picture = Some(tokio::spawn(async move {
+            // If it fails, the log stays as long as it is until the next one.
+            if let Err(error) = picture.save(link.clone()).await {
+                tracing::warn!(
+                    stream = link.images,
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the image of a queue was not written, so its log is not cut"
+                );
+            }
+        }));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use infra_core::{SystemClock, id::QueueName, queue::Queue as _};
+    use infra_testkit::server::{Kind, Server};
+
+    use super::*;
+    use crate::jetstream::{JetStream, JetStreamQueue};
+
+    fn queue_name(name: &str) -> QueueName {
+        QueueName::new(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_somebody_removed_from_the_log_is_named_instead_of_looked_for_for_ever() {
+        let server = Server::start(Kind::Nats).await.unwrap();
+        let (at, options) = (JetStream::at(server.url()), Options::new(9));
+        let open = || {
+            let (at, clock) = (at.clone(), SystemClock::shared());
+            JetStreamQueue::connect(at, queue_name("work"), options, clock)
+        };
+        let queue = open().await.unwrap();
+        queue.set_paused(true).await.unwrap();
+        queue.set_paused(false).await.unwrap();
+        let link = Link::open(&at, &queue_name("work"), &options).await.unwrap();
+        let (last, _) = link.last(&link.stream, link.log()).await.unwrap().unwrap();
+        let stream = link.context.get_stream_no_info(&link.stream).await.unwrap();
+        assert!(!link.is_gone(last - 1).await);
+        stream.delete_message(last - 1).await.unwrap();
+        assert!(link.is_gone(last - 1).await);
+        let refused = open().await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Poisoned);
+        let cause = refused.source().unwrap().to_string();
+        assert!(cause.contains(&format!("sequence {} is in neither", last - 1)), "{cause}");
+        queue.set_paused(true).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_no_image_can_be_read_is_told_and_a_dropped_queue_ends_the_keeper() {
+        let mut server = Server::start(Kind::Nats).await.unwrap();
+        let (at, options) = (JetStream::at(server.url()), Options::new(9));
+        let link = Link::open(&at, &queue_name("work"), &options).await.unwrap();
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let hand = Hand { requests, failed: Arc::default() };
+        let clock = SystemClock::shared();
+        let mut keeper = Keeper::open(link, options, clock, &hand, receiver).await.unwrap();
+        server.kill().unwrap();
+        let (answer, taken) = oneshot::channel();
+        keeper.takers.push_back(Request { wish: Wish::Take(Bytes::new()), answer });
+        let loading = tokio::spawn(async move {
+            keeper.load_anew(None).await.unwrap();
+            keeper.takers.len()
+        });
+        let looked = hand.ask(Wish::Look(Look::Stats));
+        let (written, looked) = tokio::join!(hand.write(&Command::Pass), looked);
+        for said in [written, looked] {
+            assert_eq!(*said.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+        drop(hand);
+        assert_eq!(loading.await.unwrap(), 1, "a taker goes on waiting");
+        drop(taken);
     }
 }

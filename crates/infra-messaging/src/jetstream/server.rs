@@ -252,6 +252,13 @@ impl Link {
         }
     }
 
+    /// Returns whether the server says that it does not have an entry of the log any more.
+    pub(super) async fn is_gone(&self, sequence: u64) -> bool {
+        let Ok(stream) = self.context.get_stream_no_info(&self.stream).await else { return false };
+        let said = stream.get_raw_message(sequence).await;
+        said.is_err_and(|error| error.kind() == LastRawMessageErrorKind::NoMessageFound)
+    }
+
     /// Returns the last message of a subject and its sequence.
     pub(super) async fn last(&self, stream: &str, subject: String) -> Result<Option<(u64, Bytes)>> {
         let stream = self.context.get_stream_no_info(stream).await;

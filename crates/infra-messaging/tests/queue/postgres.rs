@@ -36,9 +36,11 @@ fn any_program_is_answered_as_the_model_answers_it() {
 #[tokio::test]
 async fn what_the_engine_does_not_keep_is_refused() {
     let url = shared(Kind::Postgres).unwrap();
-    for options in
-        [Options::new(1).overflow(Overflow::Wait), Options::new(1).fair(|_| NonZeroU32::MIN)]
-    {
+    for options in [
+        Options::new(1).overflow(Overflow::Wait),
+        Options::new(1).fair(|_| NonZeroU32::MIN),
+        Options::new(1).park_keys(),
+    ] {
         let said = PostgresQueue::connect(&url, name(), options, SystemClock::shared()).await;
         assert_eq!(*said.unwrap_err().kind(), ErrorKind::Unsupported);
     }

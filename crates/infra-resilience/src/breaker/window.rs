@@ -149,6 +149,10 @@ impl Ring {
 
     #[inline]
     fn replace(&self, cell: &AtomicU8, sample: Sample) {
+        // Mostly a success takes the place of a success: to swap it in would change nothing.
+        if cell.load(SeqCst) == sample.0 {
+            return;
+        }
         let old = Sample(cell.swap(sample.0, SeqCst));
         let change = |new: bool, old: bool| i64::from(new) - i64::from(old);
         let failures = change(sample.has_failed(), old.has_failed());

@@ -22,7 +22,6 @@ pub(crate) type ClientKey = Cow<'static, str>;
 /// Hands out places up to a limit that may move; who gets none waits in line.
 pub(crate) struct Gate {
     state: Mutex<Places>,
-    admitted: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -30,6 +29,7 @@ struct Places {
     limit: usize,
     running: usize,
     peak: usize,
+    admitted: u64,
     line: Line<ClientKey, oneshot::Sender<Turn>>,
 }
 
@@ -45,6 +45,10 @@ enum Turn {
 /// A place; dropped, it goes to the next in line.
 #[must_use]
 pub(crate) struct Held(Arc<Gate>);
+
+/// A place for as long as its gate is borrowed; dropped, it goes to the next in line.
+#[must_use]
+pub(crate) struct Lent<'a>(&'a Arc<Gate>);
 
 /// A place in the line; dropped, it is given up.
 pub(crate) struct Waiting {
@@ -75,10 +79,20 @@ impl Gate {
     pub(crate) fn new(limit: usize, queue: usize) -> Arc<Self> {
         let line = Line::new(queue);
         Arc::new(Self {
-            state: Mutex::new(Places { limit, running: 0, peak: 0, line }),
-            admitted: AtomicU64::new(0),
+            state: Mutex::new(Places { limit, running: 0, peak: 0, admitted: 0, line }),
             refused: AtomicU64::new(0),
         })
+    }
+
+    /// Hands out a place that is free and that nobody waits for.
+    #[inline]
+    pub(crate) fn enter_free(self: &Arc<Self>) -> Option<Lent<'_>> {
+        let mut places = self.state.lock();
+        if !places.is_free() {
+            return None;
+        }
+        places.run();
+        Some(Lent(self))
     }
 
     /// Hands out a place, or one in the line.
@@ -88,11 +102,10 @@ impl Gate {
         client: &ClientKey,
     ) -> Result<Entry, Reason> {
         let mut places = self.state.lock();
-        // Nobody overtakes: while somebody waits, newcomers wait behind.
-        if places.running < places.limit && places.line.len() == 0 {
+        if places.is_free() {
             places.run();
             drop(places);
-            return Ok(Entry::Run(self.hold()));
+            return Ok(Entry::Run(Held(Arc::clone(self))));
         }
         let (sender, turn) = oneshot::channel();
         match places.line.join(priority, client, sender) {
@@ -115,7 +128,9 @@ impl Gate {
     /// Moves the limit; those who may run now are told.
     pub(crate) fn set_limit(self: &Arc<Self>, limit: usize) {
         self.state.lock().limit = limit;
-        while let Some(next) = self.next() {
+        loop {
+            let next = self.state.lock().next();
+            let Some(next) = next else { return };
             self.hand_to(next);
         }
     }
@@ -132,44 +147,52 @@ impl Gate {
             running: places.running,
             waiting: places.line.len(),
             peak: places.peak,
-            admitted: self.admitted.load(Relaxed),
+            admitted: places.admitted,
             refused: self.refused.load(Relaxed),
         }
-    }
-
-    fn hold(self: &Arc<Self>) -> Held {
-        self.admitted.fetch_add(1, Relaxed);
-        Held(Arc::clone(self))
-    }
-
-    /// Takes the next out of the line, if there is a place for it.
-    fn next(&self) -> Option<oneshot::Sender<Turn>> {
-        let mut places = self.state.lock();
-        if places.limit <= places.running {
-            return None;
-        }
-        let next = places.line.pop()?;
-        places.run();
-        Some(next)
     }
 
     /// Hands a place that is counted already to somebody who waited; if it is gone, the place comes
     /// back by its drop.
     fn hand_to(self: &Arc<Self>, next: oneshot::Sender<Turn>) {
-        let _gone = next.send(Turn::Run(self.hold()));
+        let _gone = next.send(Turn::Run(Held(Arc::clone(self))));
     }
 
-    /// Gives a place back; those who may run now are told.
+    /// Gives a place back; who may run now is told.
+    #[inline]
     fn release(self: &Arc<Self>) {
-        self.state.lock().running -= 1;
-        if let Some(next) = self.next() {
+        let next = {
+            let mut places = self.state.lock();
+            places.running -= 1;
+            places.next()
+        };
+        if let Some(next) = next {
             self.hand_to(next);
         }
     }
 }
 
 impl Places {
+    /// Returns whether a newcomer may run. Nobody overtakes: while somebody waits, it waits behind.
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.running < self.limit && self.line.len() == 0
+    }
+
+    /// Takes the next out of the line, if there is a place for it.
+    #[inline]
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        if self.limit <= self.running || self.line.len() == 0 {
+            return None;
+        }
+        let next = self.line.pop()?;
+        self.run();
+        Some(next)
+    }
+
+    #[inline]
     fn run(&mut self) {
+        self.admitted += 1;
         self.running += 1;
         self.peak = self.peak.max(self.running);
     }
@@ -196,6 +219,13 @@ impl Drop for Waiting {
 }
 
 impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl Drop for Lent<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.release();
     }

@@ -182,6 +182,9 @@ impl<S: Safety, T: Send> Policy<S, T> for Bulkhead {
         operation: &'static str,
         call: C,
     ) -> Result<T> {
+        if let Some(_place) = self.gate.enter_free() {
+            return call.attempt().await;
+        }
         let _seat = self.enter(operation).await?;
         call.attempt().await
     }

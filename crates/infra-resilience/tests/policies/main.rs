@@ -15,13 +15,16 @@ mod bulkhead;
 mod cancel;
 #[cfg(feature = "chaos")]
 mod chaos;
+mod drops;
 mod hedge;
 #[cfg(feature = "tower")]
 mod layers;
+mod model;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
 mod retry;
+mod safety;
 mod shed;
 mod timeout;
 mod wire;

@@ -5,10 +5,15 @@
 //! stopped, and follows the state of rooms.
 
 mod followed;
+mod heard;
+mod options;
 mod rooms;
 mod socket;
+mod work;
 
 pub use self::{
-    rooms::{Heard, Rooms, RoomsOptions},
+    heard::Heard,
+    options::RoomsOptions,
+    rooms::Rooms,
     socket::{Client, Received},
 };

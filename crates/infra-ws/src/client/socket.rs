@@ -1,12 +1,17 @@
 //! One connection to a server, as it is.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use infra_core::{Error, ErrorKind, Result};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::Sleep,
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -162,11 +167,28 @@ impl Client {
     ///
     /// Dropping the future loses no message.
     pub async fn receive_while_alive(&mut self, silence: Duration) -> Result<Received> {
+        self.receive_until(silence, pin!(tokio::time::sleep(silence))).await
+    }
+
+    /// Waits for the next message until `end`, which each sign of life puts off to `silence` from
+    /// then; a caller that keeps `end` may drop the future and wait anew without putting it off.
+    pub(super) async fn receive_until(
+        &mut self,
+        silence: Duration,
+        mut end: Pin<&mut Sleep>,
+    ) -> Result<Received> {
         loop {
-            match tokio::time::timeout(silence, self.step()).await {
-                Ok(Some(received)) => return Ok(received),
-                Ok(None) => {}
-                Err(_) => return Err(Error::new(ErrorKind::Timeout, "hear of WebSocket")),
+            let received = tokio::select! {
+                // What has come is taken, however late.
+                biased;
+                received = self.step() => received,
+                () = end.as_mut() => {
+                    return Err(Error::new(ErrorKind::Timeout, "hear of WebSocket"));
+                }
+            };
+            end.set(tokio::time::sleep(silence));
+            if let Some(received) = received {
+                return Ok(received);
             }
         }
     }

@@ -11,6 +11,7 @@
 )]
 
 mod changes;
+mod client;
 mod crowd;
 mod game;
 mod law;

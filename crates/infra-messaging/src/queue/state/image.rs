@@ -133,3 +133,97 @@ impl Pictured {
         Ok(entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use infra_core::{
+        codec::{Codec, Payload},
+        id::MessageId,
+        queue::{Priority, Settlement},
+        random::Random,
+    };
+
+    use super::*;
+    use crate::codec::MessagePack;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    const fn at(seconds: u64) -> Moment {
+        let now = Instant::from_start(Duration::from_secs(seconds));
+        Moment { now, wall: Timestamp::from_millis(seconds * 1_000) }
+    }
+
+    fn message(number: u64) -> Message {
+        let id = MessageId::generate(Timestamp::from_millis(number), &Random::seeded(number));
+        Message::new(id, Payload::json(1, &number).unwrap())
+    }
+
+    fn options() -> Options {
+        Options::new(20).park_keys().oldest_every(NonZeroU32::new(3))
+    }
+
+    /// Returns a paused queue with an entry in hand and a parked key, of which a third taker gets
+    /// the oldest.
+    fn queue() -> State {
+        let mut state = State::new(options());
+        let messages = vec![
+            message(1).key("a").priority(Priority::High),
+            message(2).key("a"),
+            message(3).key("b"),
+            message(4).key("c").priority(Priority::High),
+            message(5).delay(LEASE * 2).dedup("five"),
+            message(6).priority(Priority::High),
+            message(7).key("b").ttl(LEASE * 3),
+        ];
+        state.publish(messages, at(1)).unwrap();
+        let first = state.take(1, LEASE, at(1)).pop().unwrap();
+        let refused = Settlement::DeadLetter { reason: "no".to_owned() };
+        state.settle(first.number, first.lease, refused, at(2)).unwrap();
+        assert_eq!(numbers(&state.take(1, LEASE, at(2))), [4]);
+        state.pause(true);
+        state
+    }
+
+    fn numbers(taken: &[crate::queue::Taken]) -> Vec<u64> {
+        taken.iter().map(|taken| taken.message.payload.decode().unwrap()).collect()
+    }
+
+    /// Goes on with a queue and returns everything it answers.
+    fn answers(state: &mut State) -> Vec<String> {
+        let mut said = Vec::new();
+        let mut note = |answer: &dyn std::fmt::Debug| said.push(format!("{answer:?}"));
+        let take = |state: &mut State, at: Moment, expected: &[u64]| {
+            let taken = state.take(9, LEASE, at);
+            assert_eq!(numbers(&taken), expected);
+            taken
+        };
+        note(&(state.stats(at(3)), state.dead_letters(9), state.peek(9), state.due()));
+        note(&state.publish(vec![message(8).dedup("five")], at(3)));
+        note(&take(state, at(3), &[]));
+        state.pause(false);
+        note(&take(state, at(3), &[3, 6]));
+        state.pass(at(12));
+        note(&take(state, at(12), &[4]));
+        assert!(state.replay(message(1).id, at(13)));
+        note(&(state.stats(at(13)), state.dead_letters(9), state.due()));
+        note(&take(state, at(13), &[1]));
+        state.pass(at(40));
+        note(&(state.stats(at(40)), state.dead_letters(9), state.peek(9), state.due()));
+        note(&take(state, at(40), &[1, 4, 3, 6, 5]));
+        state.pass(at(400));
+        note(&state.publish(vec![message(9).dedup("five")], at(400)));
+        note(&(state.stats(at(400)), state.dead_letters(9), state.peek(9), state.due()));
+        said
+    }
+
+    #[test]
+    fn a_queue_of_an_image_goes_on_exactly_as_the_one_that_it_was_taken_of() {
+        let mut own = queue();
+        let body = MessagePack::encode(&own.image()).unwrap();
+        let image: Image = MessagePack::decode(&body).unwrap();
+        let mut other = State::from_image(options(), image, at(2)).unwrap();
+        assert_eq!(answers(&mut own), answers(&mut other));
+    }
+}

@@ -20,7 +20,10 @@ impl State {
             self.change(*number, at, |entry| entry.at = Whereabouts::Waiting(from));
         }
         for (key, number) in closed {
-            self.leave_lane(key, *number, at.now);
+            // A parked letter that was replayed meanwhile has its place again, and keeps it.
+            if !self.entries.contains_key(number) {
+                self.leave_lane(key, *number, at.now);
+            }
         }
     }
 
@@ -104,5 +107,63 @@ fn progress(entry: &Entry, at: Moment) -> Progress {
         history: entry.history.clone(),
         from,
         is_leased: entry.is_leased(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use infra_core::{
+        clock::Instant, codec::Payload, id::MessageId, queue::Message, queue::Settlement,
+        random::Random,
+    };
+
+    use super::*;
+    use crate::queue::{Options, journal::Journal};
+
+    const AT: Moment = Moment {
+        now: Instant::from_start(Duration::from_secs(1)),
+        wall: Timestamp::from_millis(1_000),
+    };
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn message(number: u64) -> Message {
+        let id = MessageId::generate(AT.wall, &Random::seeded(number));
+        Message::new(id, Payload::json(1, &number).unwrap()).key("a")
+    }
+
+    fn written(state: &mut State, journal: &Journal) {
+        state.written(&journal.shown, &journal.closed, AT);
+    }
+
+    fn take(state: &mut State) -> Vec<u64> {
+        let taken = state.take(9, LEASE, AT).into_iter();
+        taken.map(|taken| taken.message.payload.decode().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_letter_that_is_replayed_before_its_death_is_written_keeps_its_place() {
+        let mut state = State::new(Options::new(9).park_keys());
+        state.keep_journal();
+        state.publish(vec![message(1), message(2)], AT).unwrap();
+        let published = state.take_journal().unwrap();
+        written(&mut state, &published);
+        let first = state.take(1, LEASE, AT).pop().unwrap();
+        let refused = Settlement::DeadLetter { reason: "no".to_owned() };
+        state.settle(first.number, first.lease, refused, AT).unwrap();
+        let died = state.take_journal().unwrap();
+        assert!(state.replay(message(1).id, AT));
+        let replayed = state.take_journal().unwrap();
+        written(&mut state, &died);
+        assert!(take(&mut state).is_empty(), "the first is on its way to the disk");
+        written(&mut state, &replayed);
+        assert_eq!(take(&mut state), [1]);
+        let (number, lease) = (first.number, state.last);
+        state.settle(number, lease, Settlement::Ack, AT).unwrap();
+        let done = state.take_journal().unwrap();
+        written(&mut state, &done);
+        assert_eq!(take(&mut state), [2]);
     }
 }

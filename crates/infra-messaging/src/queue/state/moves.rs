@@ -112,6 +112,12 @@ impl State {
     pub(super) fn leave_lane(&mut self, key: &str, number: Number, now: Instant) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         lane.numbers.remove(&number);
+        self.go_on_with(key, now);
+    }
+
+    /// Offers the next entry of a key; one that has none, and waits for nothing, is forgotten.
+    pub(super) fn go_on_with(&mut self, key: &str, now: Instant) {
+        let Some(lane) = self.lanes.get(key) else { return };
         match lane.numbers.first().copied() {
             Some(next) => self.offer(next, now),
             None if lane.n_held == 0 => {

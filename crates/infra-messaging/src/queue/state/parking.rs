@@ -26,13 +26,7 @@ impl State {
         let Some(Parked { key, .. }) = self.parked.remove(&letter) else { return };
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         lane.n_held = lane.n_held.saturating_sub(1);
-        match lane.numbers.first().copied() {
-            Some(next) => self.offer(next, now),
-            None if lane.n_held == 0 => {
-                self.lanes.remove(&key);
-            }
-            None => {}
-        }
+        self.go_on_with(&key, now);
     }
 
     /// Takes dead letters that hold up their keys in again, before the messages of the keys.

@@ -15,7 +15,7 @@ use axum::{
 };
 use fantoccini::{Client, ClientBuilder};
 use infra_core::random::Random;
-use infra_ws::{browser, sync};
+use infra_ws::{OriginPolicy, browser, sync};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -23,6 +23,10 @@ use super::{
     clients::{Listener, Told, check},
     seeds,
     site::{Nodes, ROOM},
+};
+use crate::{
+    client::{Way, serve_in},
+    support::PATIENCE,
 };
 
 /// How to get what these tests need.
@@ -54,6 +58,19 @@ window.begin = (url, user, room) => {
   rooms.follow(room);
   rooms.start();
 };
+window.tries = (url, patience, room) => {
+  rooms?.stop();
+  window.pauses = [];
+  rooms = new Rooms({
+    url,
+    token: () => "ann",
+    patience,
+    link: { firstPause: 1, random: () => 1 },
+    onStatus: ({ kind, pause, reason }) => kind === "waiting" && pauses.push({ pause, reason }),
+  });
+  if (room !== null) rooms.join(room);
+  rooms.start();
+};
 window.ask = (method, data, room) => rooms.request(method, data, room).catch(({ code }) => code);
 window.publish = (room, data) => rooms.publish(room, data);
 window.judge = (cases) => Promise.all(cases.map(async ([before, patch, after, wanted]) => {
@@ -63,21 +80,31 @@ window.judge = (cases) => Promise.all(cases.map(async ([before, patch, after, wa
 window.isReady = true;
 "#;
 
-/// A browser with the page open; it ends with this value.
+/// The process that drives a browser; both end with this value.
+#[derive(Debug)]
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Chromium ends with its driver.
+        let _ended = self.0.kill().is_ok() && self.0.wait().is_ok();
+    }
+}
+
+/// A browser with the page open.
 #[derive(Debug)]
 struct Browser {
-    driver: Child,
     page: Client,
+    _driver: Driver,
 }
 
 impl Browser {
     async fn open(url: &str) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect(INSTALL);
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdout(Stdio::piped());
+        // It is held from here on, so that no panic leaves it behind.
+        let mut driver = Driver(command.spawn().expect(INSTALL));
+        let lines = BufReader::new(driver.0.stdout.take().unwrap()).lines();
         let port = lines.map_while(Result::ok).find_map(|line| {
             let (_, port) = line.split_once("started successfully on port ")?;
             Some(port.trim_end_matches('.').to_owned())
@@ -89,7 +116,7 @@ impl Browser {
         builder.capabilities(chrome.as_object().unwrap().clone());
         let page = builder.connect(&format!("http://127.0.0.1:{}", port.unwrap())).await.unwrap();
         page.goto(url).await.unwrap();
-        let browser = Self { driver, page };
+        let browser = Self { page, _driver: driver };
         while browser.run("return window.isReady === true", Vec::new()).await != json!(true) {}
         browser
     }
@@ -102,13 +129,6 @@ impl Browser {
     async fn promise(&self, call: &str, words: Vec<Value>) -> Value {
         let script = format!("const done = [...arguments].pop(); {call}.then(done)");
         self.page.execute_async(&script, words).await.unwrap()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // Chromium ends with its driver.
-        let _ended = self.driver.kill().is_ok() && self.driver.wait().is_ok();
     }
 }
 
@@ -184,6 +204,50 @@ async fn the_client_of_the_browser_hears_everything_in_order_or_is_told() {
     let judged = browser.promise("judge(JSON.parse(arguments[0]))", vec![json!(text)]).await;
     assert_eq!(judged, json!(vec![true; cases.len()]), "the browser's state is the server's");
     site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_the_browser_waits_for_no_answer_for_ever_and_longer_for_a_room() {
+    let origin = format!("http://{}", page().await);
+    let browser = Browser::open(&origin).await;
+    let tries = async |way, patience: u64, room: Option<&str>| {
+        let url = serve_in(way, OriginPolicy::listed([&*origin])).await;
+        browser.run("tries(...arguments)", vec![json!(url), json!(patience), json!(room)]).await;
+    };
+    let pauses = async |count: usize| {
+        let enough = async {
+            loop {
+                let pauses = browser.run("return pauses", Vec::new()).await;
+                if count <= pauses.as_array().unwrap().len() {
+                    return pauses;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, enough).await.expect("it pauses")
+    };
+
+    tries(Way::Mute, 300, None).await;
+    let code = async {
+        loop {
+            let code = browser.promise("ask(...arguments)", vec![json!("echo")]).await;
+            // Until it is connected, what is asked is lost.
+            if code != "lost" {
+                return code;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, code).await.unwrap(), "unanswered");
+    assert_eq!(pauses(0).await, json!([]), "the connection goes on");
+
+    tries(Way::Mute, 300, Some("room")).await;
+    assert_eq!(pauses(1).await[0]["reason"], "no answer in time");
+    tries(Way::Strange, 300, None).await;
+    assert_eq!(pauses(1).await[0]["reason"], "no welcome in time");
+
+    tries(Way::Unavailable, 60_000, Some("room")).await;
+    for (pause, wanted) in pauses(5).await.as_array().unwrap().iter().zip([1, 2, 4, 8, 16]) {
+        assert_eq!(*pause, json!({"pause": wanted, "reason": "no room now"}));
+    }
 }
 
 /// Makes a random value; its names are such as trip up whoever sorts or escapes them otherwise.
