@@ -1,7 +1,16 @@
-//! The queue: publish, receive, acknowledge. The peer is a bounded tokio channel, which gives none of
-//! what makes a queue; the figure is the price of leases, priorities and bounds.
+//! The queue: publish, receive, acknowledge. The peers of the queue in memory are bounded channels,
+//! which give none of what makes a queue; the figure is the price of leases, priorities and bounds.
+//! Those of the durable queue are in `durable`. Routing is measured alone.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+#[cfg(feature = "servers")]
+mod durable;
+mod routing;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use infra_core::{
     SystemClock,
@@ -13,13 +22,31 @@ use infra_core::{
     random::Random,
 };
 use infra_messaging::{MemoryQueue, Options, Overflow};
-use measure::{Workload, run};
+use measure::{Better, Workload, run};
 
 const MESSAGES: u64 = 100_000;
 const CAPACITY: usize = 1_024;
 
 fn main() -> ExitCode {
-    measure::main(vec![Workload::rate("queue-roundtrip", queue).against("tokio mpsc", channel)])
+    let own = vec![
+        Workload::rate("queue-roundtrip", queue)
+            .against("tokio mpsc", channel)
+            .against("flume", flume_channel)
+            .against("async-channel", async_channel),
+        Workload::figure("queue-dispatch-p99", "us", Better::Lower, dispatch),
+        Workload::figure("topic-match-100k", "us", Better::Lower, routing::matching),
+    ];
+    measure::main(own.into_iter().chain(beside_servers()).collect())
+}
+
+#[cfg(feature = "servers")]
+fn beside_servers() -> Vec<Workload> {
+    durable::workloads()
+}
+
+#[cfg(not(feature = "servers"))]
+const fn beside_servers() -> Vec<Workload> {
+    Vec::new()
 }
 
 fn message(random: &Random) -> Message {
@@ -69,4 +96,73 @@ fn channel() -> u64 {
         producer.await.unwrap();
     });
     MESSAGES
+}
+
+fn flume_channel() -> u64 {
+    run(async {
+        let (sender, receiver) = flume::bounded(CAPACITY);
+        let producer = tokio::spawn(async move {
+            let random = Random::from_system();
+            for _ in 0..MESSAGES {
+                sender.send_async(message(&random)).await.unwrap();
+            }
+        });
+        let mut done = 0;
+        while receiver.recv_async().await.is_ok() {
+            done += 1;
+        }
+        assert_eq!(done, MESSAGES);
+        producer.await.unwrap();
+    });
+    MESSAGES
+}
+
+fn async_channel() -> u64 {
+    run(async {
+        let (sender, receiver) = async_channel::bounded(CAPACITY);
+        let producer = tokio::spawn(async move {
+            let random = Random::from_system();
+            for _ in 0..MESSAGES {
+                sender.send(message(&random)).await.unwrap();
+            }
+        });
+        let mut done = 0;
+        while receiver.recv().await.is_ok() {
+            done += 1;
+        }
+        assert_eq!(done, MESSAGES);
+        producer.await.unwrap();
+    });
+    MESSAGES
+}
+
+/// The 99th percentile of how long a message takes from its publish into a waiting consumer's hand.
+fn dispatch() -> f64 {
+    const SAMPLES: usize = 10_000;
+    run(async {
+        let options = Options::new(CAPACITY);
+        let name = QueueName::new("work").unwrap();
+        let queue = Arc::new(MemoryQueue::new(name, options, SystemClock::shared()));
+        let consuming = Arc::clone(&queue);
+        let (told, mut heard) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                for delivery in consuming.receive(1, Duration::from_secs(30)).await.unwrap() {
+                    told.send(Instant::now()).await.unwrap();
+                    delivery.ack().await.unwrap();
+                }
+            }
+        });
+        let random = Random::from_system();
+        let mut micros = Vec::with_capacity(SAMPLES);
+        for _ in 0..SAMPLES {
+            let message = message(&random);
+            let begun = Instant::now();
+            queue.publish(vec![message], Durability::Applied).await.unwrap();
+            let taken: Instant = heard.recv().await.unwrap();
+            micros.push(taken.saturating_duration_since(begun).as_secs_f64() * 1e6);
+        }
+        micros.sort_by(f64::total_cmp);
+        micros[SAMPLES * 99 / 100]
+    })
 }
