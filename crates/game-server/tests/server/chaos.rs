@@ -1,8 +1,8 @@
 //! Games that are played while the stores fail: no action is lost or doubled, and the games go on
-//! soon after the stores do.
+//! soon after the stores do, as fast as before.
 //!
 //! `GAME_CHAOS_SECONDS` sets how long the stores are rough and then gone (2 in CI, 10 in full),
-//! `GAME_CHAOS_ROOMS` how many rooms play (4).
+//! `GAME_CHAOS_ROOMS` how many rooms play (4), `GAME_CHAOS_SEED` which calls are struck.
 
 #![allow(
     clippy::disallowed_methods,
@@ -58,7 +58,7 @@ async fn stores_that_fail_lose_and_double_nothing_and_the_games_go_on_after_them
         let player = host.host("Mei").await;
         players.spawn(talk(player, over.clone()));
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let rough_from = Instant::now();
     faults.set(Weather::Rough);
     tokio::time::sleep(length).await;
@@ -67,38 +67,35 @@ async fn stores_that_fail_lose_and_double_nothing_and_the_games_go_on_after_them
     tokio::time::sleep(length).await;
     faults.set(Weather::Calm);
     let calm_from = Instant::now();
-    tokio::time::sleep(BACK + Duration::from_secs(1)).await;
+    tokio::time::sleep(BACK + Duration::from_secs(2)).await;
     is_over.send_replace(true);
-    let mut calm = (Vec::new(), Vec::new());
-    let (mut acks, mut refused) = (0, 0);
+    let (mut times, mut refused) = (Vec::new(), 0);
     let wait = Duration::from_secs(60);
     while let Some(told) = timeout(wait, players.join_next()).await.expect("a game does not go on")
     {
         let told = told.unwrap();
-        acks += told.acks.len();
         refused += told.refused;
         audit(&log, &told).await;
         let first = told.acks.iter().map(|ack| ack.3).find(|acked| calm_from < *acked);
         let back = first.expect("the game does not go on").duration_since(calm_from);
         assert!(back < BACK, "room {} is back after {back:?}", told.room);
-        for (_, _, sent, acked) in told.acks {
-            let took = acked.duration_since(sent);
-            if acked < rough_from {
-                calm.0.push(took);
-            } else if calm_from + BACK < sent {
-                calm.1.push(took);
-            }
-        }
+        times.extend(told.acks.into_iter().map(|(_, _, sent, acked)| (sent, acked)));
     }
-    let (before, after) = (p95(calm.0), p95(calm.1));
-    let struck = faults.struck();
+    let before = p95(times.iter().copied().filter(|(_, acked)| *acked < rough_from));
+    let sent_after =
+        |pause: Duration| times.iter().copied().filter(move |(sent, _)| calm_from + pause < *sent);
+    let (at_once, after) = (p95(sent_after(Duration::ZERO)), p95(sent_after(BACK)));
+    let (acks, struck) = (times.len(), faults.struck());
     println!("{acks} actions, {refused} refused; {struck} calls struck, {rough} of them rough");
-    println!("p95 {before:?} before, {after:?} from {BACK:?} after the end");
+    println!(
+        "p95 {before:?} before, {at_once:?} from the end on, {after:?} from {BACK:?} after it"
+    );
     assert!(
         0 < rough && rough < struck,
         "{rough} of {struck} calls were struck while it was rough"
     );
-    assert!(after < before * 10 + Duration::from_millis(500), "{before:?}, then {after:?}");
+    // Twice, and what a busy machine may add; any pause or stall that is left would be longer.
+    assert!(after < before * 2 + Duration::from_millis(100), "{before:?}, then {after:?}");
     host.stop().await;
 }
 
@@ -116,7 +113,9 @@ async fn failing(faults: &Faults) -> (Host, Arc<dyn EventStore>) {
     (host, log.unwrap())
 }
 
-fn p95(mut times: Vec<Duration>) -> Duration {
+/// Returns how long 95 of 100 actions took at most, of those sent and acknowledged at these times.
+fn p95(actions: impl Iterator<Item = (Instant, Instant)>) -> Duration {
+    let mut times: Vec<_> = actions.map(|(sent, acked)| acked.duration_since(sent)).collect();
     times.sort_unstable();
     times.get(times.len() * 95 / 100).copied().expect("nothing was measured")
 }
