@@ -70,7 +70,8 @@ pub enum Time {
     /// The server's, so that nodes need not agree on it.
     #[default]
     Server,
-    /// The limiter's clock; for tests, whose nodes share one.
+    /// The limiter's clock; for tests, whose nodes share one. Keys still end by the server's time, so
+    /// a clock that stands still for longer than a limit takes to fill forgets what was spent.
     Clock,
 }
 
