@@ -72,9 +72,10 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let named: Vec<&str> = words.filter(|word| *word != "gate").collect();
     let all = read_goals()?;
     let (chosen, are_whole) = choose(&all, &named, is_gate)?;
+    build(&chosen, is_gate)?;
     let mut missed = Vec::new();
     for (component, goals) in &chosen {
-        let figures = measure(component, goals, are_whole, is_gate)?;
+        let figures = measure(component, goals, are_whole)?;
         let table = table(goals, &figures)?;
         println!("## {component}\n\n{table}");
         missed.extend(misses(goals, &figures)?);
@@ -130,27 +131,33 @@ fn choose(all: &Components, named: &[&str], is_gate: bool) -> Result<(Components
     Ok((chosen, are_whole))
 }
 
-/// Builds a component's package and runs it. A gate builds it without its default features, which are
-/// peers that take long to build and that CI holds no goal against.
-fn measure(
-    component: &str,
-    goals: &[Goal],
-    is_whole: bool,
-    is_gate: bool,
-) -> Result<Vec<Figure>, String> {
+/// Where benches/compare is built.
+fn target() -> PathBuf {
+    shell::target().join("compare")
+}
+
+/// Builds the packages of benches/compare in one go, so that they share what they have in common. A gate
+/// builds them without their default features, which are peers that take long to build and that CI holds
+/// no goal against.
+fn build(components: &Components, is_gate: bool) -> Result<(), String> {
     let manifest = shell::root().join("benches/compare/Cargo.toml");
-    let target = shell::target().join("compare");
-    let args = ["build", "--release", "--locked", "--package", component, "--manifest-path"];
-    let mut build = shell::command("cargo", &args);
-    build.arg(manifest).arg("--target-dir").arg(&target);
+    let mut build = shell::command("cargo", &["build", "--release", "--locked", "--manifest-path"]);
+    build.arg(manifest).arg("--target-dir").arg(target());
     if is_gate {
         build.arg("--no-default-features");
     }
-    shell::run(&mut build)?;
+    for component in components.keys() {
+        build.args(["--package", component]);
+    }
+    shell::run(&mut build)
+}
+
+fn measure(component: &str, goals: &[Goal], is_whole: bool) -> Result<Vec<Figure>, String> {
     let mut workloads: Vec<&str> = goals.iter().map(|goal| goal.workload.as_str()).collect();
     workloads.dedup();
     let wanted = if is_whole { &[][..] } else { &workloads };
-    let printed = shell::read(&mut shell::command(target.join("release").join(component), wanted))?;
+    let printed =
+        shell::read(&mut shell::command(target().join("release").join(component), wanted))?;
     let figure =
         |line: &str| serde_json::from_str(line).map_err(|error| format!("{line}: {error}"));
     printed.lines().map(figure).collect()

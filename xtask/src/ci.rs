@@ -4,29 +4,28 @@ use std::{process::Command, time::Duration};
 
 use crate::{
     args::{self, Asked},
-    behaviours, bench, coverage, layers, services, shell,
+    behaviours, bench, coverage, layers, rustc, services, shell,
     tools::DENY,
 };
 
 const HELP: &str = "\
 Usage: cargo xtask ci [--only STEPS] [--skip STEPS]
 
-Steps: fmt, clippy, layers, tests, doctests, coverage, behaviours, docs, deny, simulate, crash,
-load, bench.
-STEPS are names divided by commas. The tests run once, instrumented, with real servers.";
+Steps: fmt, layers, clippy, tests, docs, coverage, behaviours, deny, simulate, crash, load, bench.
+STEPS are names divided by commas. Everything is built once, by clippy and instrumented; the tests run
+once, with real servers; docs are the doctests and the pages.";
 
 /// A step and what it does.
 type Step = (&'static str, fn() -> Result<(), String>);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 12] = [
     ("fmt", fmt),
     ("layers", || layers::run(&[])),
     ("clippy", clippy),
     ("tests", tests),
-    ("doctests", doctests),
+    ("docs", docs),
     ("coverage", coverage::report),
     ("behaviours", || behaviours::run(&[])),
-    ("docs", docs),
     ("deny", deny),
     ("simulate", simulate),
     ("crash", crash),
@@ -97,17 +96,10 @@ fn fmt() -> Result<(), String> {
     shell::run(&mut shell::command("cargo", &["fmt", "--all", "--check"]))
 }
 
+/// Builds everything once, by clippy: what it has compiled is what the tests and doctests run.
 fn clippy() -> Result<(), String> {
-    let args = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--locked",
-        "--",
-        "-Dwarnings",
-    ];
-    shell::run(shell::command("cargo", &args).env("CARGO_INCREMENTAL", "0"))
+    let args = ["test", "--no-run", "--workspace", "--all-targets", "--all-features", "--locked"];
+    shell::run(&mut coverage::instrumented("cargo", &args)?)
 }
 
 fn tests() -> Result<(), String> {
@@ -115,15 +107,12 @@ fn tests() -> Result<(), String> {
     coverage::test(&servers.environment())
 }
 
-fn doctests() -> Result<(), String> {
-    let args = ["test", "--doc", "--workspace", "--all-features", "--locked"];
-    shell::run(&mut coverage::instrumented("cargo", &args)?)
-}
-
+/// Runs the examples of the docs, and writes the pages that they stand in.
 fn docs() -> Result<(), String> {
-    let args = ["doc", "--workspace", "--no-deps", "--all-features", "--locked"];
-    let mut command = shell::command("cargo", &args);
-    shell::run(command.env("RUSTDOCFLAGS", "-D warnings").env("CARGO_INCREMENTAL", "0"))
+    let args = ["test", "--doc", "--workspace", "--all-features", "--locked"];
+    let mut command = coverage::instrumented("cargo", &args)?;
+    rustc::with_pages(&mut command)?;
+    shell::run(&mut command)
 }
 
 fn deny() -> Result<(), String> {

@@ -75,15 +75,15 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Creates a command with the environment of instrumented builds: of the workspace's own crates alone.
+/// Creates a command with the environment of instrumented builds: of the workspace's own crates alone,
+/// which are held to their lints meanwhile.
 pub(crate) fn instrumented(program: &str, args: &[&str]) -> Result<Command, String> {
     let mut command = shell::command(program, args);
     let folder = shell::target();
     let profiles = folder.join("coverage/%p-%12m.profraw");
+    rustc::wrap(&mut command)?;
     command
         .env("CARGO_INCREMENTAL", "0")
-        .env("RUSTC_WORKSPACE_WRAPPER", rustc::wrapper()?)
-        .env(rustc::AS_RUSTC, "1")
         .env("RUSTDOCFLAGS", "-C instrument-coverage")
         .env("LLVM_PROFILE_FILE", profiles);
     Ok(command)

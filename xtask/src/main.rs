@@ -32,8 +32,8 @@ Commands:
 Each command has its own --help.";
 
 fn main() -> ExitCode {
-    if std::env::var_os(rustc::AS_RUSTC).is_some() {
-        return rustc::run(std::env::args_os().skip(1));
+    if let Some(code) = rustc::as_wrapper() {
+        return code;
     }
     let mut words = std::env::args().skip(1);
     let command = words.next().unwrap_or_default();

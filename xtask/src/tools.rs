@@ -26,9 +26,11 @@ impl Tool {
             return Ok(());
         }
         println!("installing {} {}", self.name, self.version);
-        // A tool that runs for seconds is not worth minutes of optimising.
+        // A tool that runs for seconds is not worth minutes of optimising, nor is it debugged.
         let args = ["install", "--debug", "--locked", "--version", self.version, self.name];
-        shell::run(shell::command("cargo", &args).env_remove("CARGO_TARGET_DIR"))
+        let mut install = shell::command("cargo", &args);
+        install.env_remove("CARGO_TARGET_DIR").env("CARGO_INCREMENTAL", "0");
+        shell::run(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))
     }
 }
 
