@@ -1,172 +1,102 @@
-//! Events: durable appends by many writers, and reading streams back. The peer is SQLite, each append
-//! a transaction with `synchronous=FULL` in WAL mode, since that is what an embedded event store is
-//! built on when nobody wants to run a server; and redb, a log of its own with a sync per commit.
+//! Events: durable appends by 1 to 256 appenders against a bare group-commit loop, embedded engines
+//! and servers on the same disk; reading streams back; replaying, opening and keeping a large log.
+
+mod appenders;
+mod coordinator;
+mod engines;
+mod ours;
+mod servers;
 
 use std::{
     process::ExitCode,
-    sync::{Arc, Mutex},
+    sync::{Arc, OnceLock},
+    time::Instant,
 };
 
-use infra_core::{
-    SystemClock,
-    clock::Clock,
-    codec::Payload,
-    event::{Append, Direction, EventStore, NewEvent},
-    id::{EventId, EventType, StreamName},
-    random::Random,
-    version::{Expected, Version},
-};
-use infra_events::{LogEventStore, Options};
-use measure::{Workload, run};
-use rusqlite::{Connection, params};
+use appenders::Load;
+use measure::{Better, Workload};
+use ours::Filled;
 
-const WRITERS: u64 = 64;
-const EACH: u64 = 60;
-const BODY: usize = 256;
-const STREAM: u64 = 5_000;
+/// How many events the large log has; `INFRA_BENCH_EVENTS` sets another number.
+fn large() -> u64 {
+    let set = std::env::var("INFRA_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(1_000_000)
+}
+
+/// A way to do the work of a load; one that syncs each append for itself does a tenth of it.
+type Peer = (&'static str, fn(Load) -> f64, u64);
+
+const PEERS: [Peer; 9] = [
+    ("bare loop", coordinator::bare, 1),
+    ("SQLite", engines::sqlite, 10),
+    ("fjall", engines::fjall, 10),
+    ("fjall, grouped", engines::fjall_grouped, 1),
+    ("redb", engines::redb, 10),
+    ("redb, grouped", engines::redb_grouped, 1),
+    ("PostgreSQL", servers::postgres, 2),
+    ("Redis Streams", servers::redis, 1),
+    ("JetStream", servers::jetstream, 1),
+];
+
+/// Durable appends in a second: ours.
+fn appends(name: &'static str, load: Load) -> Workload {
+    Workload::figure(name, "/s", Better::Higher, move || ours::append(load))
+}
+
+/// Durable appends by so many appenders: ours, and every peer.
+fn all_peers(name: &'static str, load: Load) -> Workload {
+    let ours = appends(name, load).rounds(3);
+    PEERS.into_iter().fold(ours, |workload, (peer, side, part)| {
+        let load = Load { each: (load.each / part).max(3), ..load };
+        workload.beside(peer, move || side(load))
+    })
+}
+
+/// The large log, written at its first use.
+fn filled() -> Arc<Filled> {
+    static FILLED: OnceLock<Arc<Filled>> = OnceLock::new();
+    Arc::clone(FILLED.get_or_init(|| Arc::new(Filled::new(large()))))
+}
+
+/// The same events in redb, written at its first use.
+fn redb_replay() -> f64 {
+    static FILLED: OnceLock<(tempfile::TempDir, Arc<redb::Database>)> = OnceLock::new();
+    let (_, database) = FILLED.get_or_init(|| {
+        let folder = appenders::folder();
+        let database = engines::redb_filled(folder.path(), large());
+        (folder, database)
+    });
+    let begun = Instant::now();
+    let seen = engines::redb_scan(database);
+    assert_eq!(seen, large());
+    seen as f64 / begun.elapsed().as_secs_f64()
+}
 
 fn main() -> ExitCode {
+    let (one, many) = (Load { appenders: 1, each: 500 }, Load { appenders: 64, each: 60 });
     measure::main(vec![
-        Workload::rate("events-append-64", append).against("SQLite", sqlite_append),
-        Workload::rate("events-append-1", append_one).against("SQLite", sqlite_append_one),
-        Workload::rate("events-read", read).against("SQLite", sqlite_read),
+        appends("events-append-64", many)
+            .beside("bare loop", move || coordinator::bare(many))
+            .beside("SQLite", move || engines::sqlite(Load { each: 6, ..many })),
+        appends("events-append-1", one)
+            .beside("bare loop", move || coordinator::bare(one))
+            .beside("SQLite", move || engines::sqlite(one)),
+        all_peers("events-peers-1", Load { appenders: 1, each: 400 }),
+        all_peers("events-peers-8", Load { appenders: 8, each: 200 }),
+        all_peers("events-peers-64", Load { appenders: 64, each: 150 }),
+        all_peers("events-peers-256", Load { appenders: 256, each: 100 }),
+        Workload::figure("events-append-p99-64", "ms", Better::Lower, || {
+            ours::p99(Load { appenders: 64, each: 300 })
+        }),
+        Workload::rate("events-read", || ours::read(5_000, 40))
+            .against("SQLite", || engines::sqlite_read(5_000, 40)),
+        Workload::rate("events-stream-10k", || ours::read(10_000, 20))
+            .against("SQLite", || engines::sqlite_read(10_000, 20)),
+        Workload::figure("events-replay", "/s", Better::Higher, || filled().replay())
+            .beside("redb", redb_replay)
+            .rounds(3),
+        Workload::figure("events-reopen", "ms", Better::Lower, || filled().reopen()).rounds(3),
+        Workload::figure("events-bytes", "B", Better::Lower, || filled().bytes()).rounds(1),
+        Workload::figure("events-memory", "MiB", Better::Lower, || filled().memory()).rounds(1),
     ])
-}
-
-fn event(random: &Random) -> NewEvent {
-    let id = EventId::generate(SystemClock::new().wall(), random);
-    NewEvent::new(id, EventType::new("played").unwrap(), Payload::raw(vec![7; BODY]))
-}
-
-async fn open(folder: &std::path::Path) -> Arc<LogEventStore> {
-    Arc::new(LogEventStore::open(Options::new(folder.join("log"))).await.unwrap().0)
-}
-
-fn append_by(writers: u64, each: u64) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    run(async {
-        let store = open(folder.path()).await;
-        let tasks: Vec<_> = (0..writers)
-            .map(|writer| {
-                let store = Arc::clone(&store);
-                tokio::spawn(async move {
-                    let (stream, random) =
-                        (StreamName::new(format!("room-{writer}")).unwrap(), Random::from_system());
-                    for version in 0..each {
-                        let expected = match version {
-                            0 => Expected::Absent,
-                            version => Expected::Exactly(Version::new(version)),
-                        };
-                        let append = Append::to(stream.clone(), expected, vec![event(&random)]);
-                        store.append(append).await.unwrap();
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-    });
-    writers * each
-}
-
-fn append() -> u64 {
-    append_by(WRITERS, EACH)
-}
-
-fn append_one() -> u64 {
-    append_by(1, 500)
-}
-
-fn database(folder: &std::path::Path) -> Connection {
-    let database = Connection::open(folder.join("events.sqlite")).unwrap();
-    database.pragma_update(None, "journal_mode", "WAL").unwrap();
-    database.pragma_update(None, "synchronous", "FULL").unwrap();
-    let table =
-        "create table events (position integer primary key autoincrement, stream text not null,
-        version integer not null, id blob not null, type text not null, body blob not null,
-        unique (stream, version), unique (stream, id))";
-    database.execute(table, []).unwrap();
-    database
-}
-
-fn insert(database: &Connection, stream: &str, version: u64) {
-    let id: [u8; 16] =
-        std::array::from_fn(|place| (version >> (place % 8 * 8)) as u8 ^ place as u8);
-    let mut insert = database
-        .prepare_cached(
-            "insert into events (stream, version, id, type, body) values (?, ?, ?, ?, ?)",
-        )
-        .unwrap();
-    insert.execute(params![stream, version as i64, id, "played", vec![7_u8; BODY]]).unwrap();
-}
-
-fn sqlite_append_by(writers: u64, each: u64) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    let database = Arc::new(Mutex::new(database(folder.path())));
-    run(async {
-        let tasks: Vec<_> = (0..writers)
-            .map(|writer| {
-                let database = Arc::clone(&database);
-                tokio::task::spawn_blocking(move || {
-                    for version in 1..=each {
-                        insert(&database.lock().unwrap(), &format!("room-{writer}"), version);
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-    });
-    writers * each
-}
-
-fn sqlite_append() -> u64 {
-    sqlite_append_by(WRITERS, EACH)
-}
-
-fn sqlite_append_one() -> u64 {
-    sqlite_append_by(1, 500)
-}
-
-/// Writes one long stream, untimed in spirit: both sides write it in one go, then read it 40 times.
-fn read() -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    run(async {
-        let (store, random) = (open(folder.path()).await, Random::from_system());
-        let stream = StreamName::new("room").unwrap();
-        let events = (0..STREAM).map(|_| event(&random)).collect();
-        store.append(Append::to(stream.clone(), Expected::Absent, events)).await.unwrap();
-        for _ in 0..40 {
-            let from = Version::new(1);
-            let read = store.read_stream(&stream, from, Direction::Forward, STREAM as usize).await;
-            assert_eq!(read.unwrap().len() as u64, STREAM);
-        }
-    });
-    40 * STREAM
-}
-
-fn sqlite_read() -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    let database = database(folder.path());
-    database.execute("begin", []).unwrap();
-    (1..=STREAM).for_each(|version| insert(&database, "room", version));
-    database.execute("commit", []).unwrap();
-    for _ in 0..40 {
-        let mut read = database
-            .prepare_cached("select position, version, id, type, body from events where stream = ? and version >= ? order by version")
-            .unwrap();
-        let rows = read
-            .query_map(params!["room", 1_i64], |row| {
-                let body: Vec<u8> = row.get(4)?;
-                let id: Vec<u8> = row.get(2)?;
-                let kind: String = row.get(3)?;
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, id, kind, body))
-            })
-            .unwrap();
-        let rows: Vec<_> = rows.map(Result::unwrap).collect();
-        assert_eq!(rows.len() as u64, STREAM);
-    }
-    40 * STREAM
 }
