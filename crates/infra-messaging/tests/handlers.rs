@@ -20,11 +20,13 @@ use std::{
 use infra_core::{
     Clock, SystemClock,
     codec::Payload,
+    context::Context,
     durability::Durability,
-    id::QueueName,
+    id::{CorrelationId, QueueName},
     lifecycle::Shutdown,
     queue::{Cause, Message, Priority, Queue},
     random::Random,
+    trace::TraceContext,
 };
 use infra_messaging::{
     MemoryQueue, Mint, Options,
@@ -228,6 +230,39 @@ async fn a_panic_is_a_crash_and_loses_nothing() {
     let dead = queue.dead_letters(9).await.unwrap();
     assert_eq!((dead[0].cause, dead[0].attempts.crashes), (Cause::Crashed, 2));
     assert!(dead[0].history[0].reason.contains("as planned"), "{:?}", dead[0].history);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_goes_on_with_the_correlation_and_trace_of_what_asked_for_the_work() {
+    let queue = queue(Options::new(10));
+    let random = Random::seeded(1);
+    let asked = |number| {
+        let correlation = CorrelationId::generate(SystemClock::new().wall(), &random);
+        let context = Context::default().correlation(correlation);
+        let context = context.trace(TraceContext::root(&random, true));
+        (context.clone().sync_scope(|| message(number)), context)
+    };
+    let ((first, of_first), (second, of_second)) = (asked(1), asked(2));
+    queue.publish(vec![first, second], Durability::Applied).await.unwrap();
+    publish(&queue, 3..4).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let look = service_fn(move |job: Job| {
+        // What a handler publishes in turn is of the same trace.
+        let next = message(9);
+        assert_eq!(next.trace, Context::current_trace());
+        kept.lock().push((number(&job), next.correlation, next.trace));
+        std::future::ready(Ok(()))
+    });
+    let of_worker = Context::default().trace(TraceContext::root(&random, true));
+    let worker = Worker::new(Arc::new(queue.clone()), look).concurrency(1);
+    of_worker.scope(drained(&queue, worker)).await;
+    let wanted = |number: u64, context: &Context| {
+        (number, context.correlation_id(), context.trace_context())
+    };
+    // Whoever runs the worker is no cause of the work.
+    let all = [wanted(1, &of_first), wanted(2, &of_second), wanted(3, &Context::default())];
+    assert_eq!(*seen.lock(), all);
 }
 
 #[tokio::test(start_paused = true)]

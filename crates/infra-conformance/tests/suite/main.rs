@@ -13,3 +13,4 @@ mod outbox_crash;
 mod queue;
 mod queue_crash;
 mod state;
+mod traces;

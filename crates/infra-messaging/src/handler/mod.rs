@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc};
 
 use infra_core::{
     clock::Timestamp,
+    context::Context,
     queue::{Attempts, Delivery, Message},
 };
 
@@ -37,6 +38,17 @@ impl Job {
             message: Arc::new(delivery.message().clone()),
             attempts: delivery.attempts(),
             published: delivery.published(),
+        }
+    }
+
+    /// Returns the context in which it is worked on: the correlation and the trace of what asked for the
+    /// work. Whoever runs the worker is not its cause.
+    pub fn context(&self) -> Context {
+        let correlated = self.message.correlation.map(|id| Context::default().correlation(id));
+        let context = correlated.unwrap_or_default();
+        match self.message.trace {
+            Some(trace) => context.trace(trace),
+            None => context,
         }
     }
 }

@@ -57,6 +57,8 @@ struct Counts {
 /// - Ok acknowledges. A retryable failure is tried again after the schedule's pause, in the queue,
 ///   so a restart forgets no retry; when the pauses are used up, or after a permanent failure, it is
 ///   a dead letter. A panic counts as a crash, of which the queue allows a few.
+/// - The handler runs in the [`Context`](infra_core::context::Context) of the message: what it stores,
+///   logs and publishes has the message's correlation and trace.
 /// - The lease is extended while the handler runs, so it may be shorter than the work.
 /// - On [`Stop`] nothing more is taken; what runs has `grace` to end, then it is aborted and its
 ///   messages are released, which counts as no attempt.
@@ -237,7 +239,8 @@ where
 {
     let clock = SystemClock::new();
     let job = Job::of(delivery);
-    let task = tokio::spawn(infra_core::context::Context::carry(service.oneshot(job)));
+    let context = job.context();
+    let task = tokio::spawn(context.scope(service.oneshot(job)));
     let _abort = AbortOnDrop(task.abort_handle());
     tokio::pin!(task);
     loop {
