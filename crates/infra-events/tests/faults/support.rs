@@ -33,7 +33,15 @@ pub(crate) async fn open(folder: &Path, mode: Mode) -> Result<(LogEventStore, Re
 }
 
 pub(crate) async fn all(log: &LogEventStore) -> Result<Vec<RecordedEvent>> {
-    Ok(log.read_all(Position::ZERO, &Filter::default(), 100_000).await?.events)
+    let (mut events, mut after) = (Vec::new(), Position::ZERO);
+    loop {
+        let mut page = log.read_all(after, &Filter::default(), 1_000).await?;
+        events.append(&mut page.events);
+        if page.is_end {
+            return Ok(events);
+        }
+        after = page.read_to;
+    }
 }
 
 /// Writes so many commits into a new log and returns their events.
