@@ -37,6 +37,9 @@ use crate::{
 /// How often the hub pings, as clients are told.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How long the stores have for closing at least, whatever of the grace is left.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How often the alerts within the process are looked at.
 const ALERTS_EVERY: Duration = Duration::from_secs(5);
 
@@ -123,7 +126,11 @@ impl Server {
         let backends = Backends::open(&settings, &clock)
             .await
             .map_err(|error| StartError::new("open the stores", error))?;
-        Self::start_on(settings, instruments, backends, clock).await
+        let started = Self::start_on(settings, instruments, backends.clone(), clock).await;
+        if started.is_err() {
+            backends.close().await;
+        }
+        started
     }
 
     /// Starts to serve over stores that are open.
@@ -219,6 +226,7 @@ impl Server {
     pub async fn stop(self) {
         self.monitor.drain();
         let grace = self.settings.grace;
+        let end = tokio::time::Instant::now() + grace;
         let game = &self.game;
         let spread = grace / 4;
         let close = close_of(Close::Restart);
@@ -230,7 +238,11 @@ impl Server {
         let edge = self.edge.close(grace / 4).await;
         let core = self.core.close(grace / 4).await;
         tracing::info!(edge = ?edge, core = ?core, "tasks ended");
-        self.backends.close().await;
+        // What was acknowledged is durable already; a store that hangs keeps no process alive.
+        let end = end.max(tokio::time::Instant::now() + CLOSING);
+        if tokio::time::timeout_at(end, self.backends.close()).await.is_err() {
+            tracing::warn!("the stores do not close");
+        }
         self.telemetry.stream().close();
         self.telemetry.stop().await;
         self.instruments.close().await;
