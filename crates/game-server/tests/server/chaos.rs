@@ -70,7 +70,7 @@ async fn stores_that_fail_lose_and_double_nothing_and_the_games_go_on_after_them
     tokio::time::sleep(BACK + Duration::from_secs(2)).await;
     is_over.send_replace(true);
     let (mut times, mut refused) = (Vec::new(), 0);
-    let wait = Duration::from_secs(60);
+    let wait = Duration::from_mins(1);
     while let Some(told) = timeout(wait, players.join_next()).await.expect("a game does not go on")
     {
         let told = told.unwrap();
