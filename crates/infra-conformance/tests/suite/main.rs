@@ -2,6 +2,8 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::allow_attributes,
@@ -12,5 +14,6 @@ mod killed;
 mod outbox_crash;
 mod queue;
 mod queue_crash;
+mod rooms;
 mod state;
 mod traces;
