@@ -224,7 +224,11 @@ impl Viewer {
                 self.keep_promise()?;
                 let seen = self.seen.clone();
                 let is_cause = seen.as_ref().is_some_and(|seen| {
-                    is_true(*reason, seen, (kept, kept), u64::MAX) || *reason == Cause::Overrun
+                    // It may have been said of the stream before, of which nothing is left.
+                    let is_of_before = *reason == Cause::TooOld && is_other(seen, kept);
+                    is_of_before
+                        || *reason == Cause::Overrun
+                        || is_true(*reason, seen, (kept, kept), u64::MAX)
                 });
                 if self.is_inside() && !is_cause {
                     let said = Recovered::NotRecovered { reason: *reason };
@@ -306,11 +310,15 @@ const fn is_beginning(place: &Place) -> bool {
     place.epoch.is_empty() && place.offset == 0
 }
 
+/// Returns whether a place is one of another stream than the one that is kept.
+fn is_other(place: &Place, kept: &Window) -> bool {
+    !is_beginning(place) && kept.epoch != place.epoch
+}
+
 /// Returns whether a refusal's cause was true at some moment between two looks at the history.
 fn is_true(cause: Cause, claim: &Place, (before, after): (&Window, &Window), replay: u64) -> bool {
-    let is_other = |kept: &Window| !is_beginning(claim) && kept.epoch != claim.epoch;
     match cause {
-        Cause::EpochChanged => is_other(before) || is_other(after),
+        Cause::EpochChanged => is_other(claim, before) || is_other(claim, after),
         Cause::TooOld => {
             let missed = after.last.saturating_sub(claim.offset);
             claim.offset + 1 < after.first || replay < missed
@@ -388,6 +396,24 @@ mod tests {
             Err(Breach::Misplaced(place("a", 11)))
         );
         assert!(Breach::Uninvited.to_string().contains("Uninvited"));
+    }
+
+    #[test]
+    fn what_was_said_of_a_stream_that_began_anew_is_judged_by_what_it_was() {
+        let (mut viewer, kept) = (Viewer::new("ann"), kept(1, 9));
+        let at = place("a", 9);
+        viewer.joined(None, (&at, Recovered::Fresh), (&kept, &kept), 9).unwrap();
+        let anew = Window { epoch: "b".to_owned(), ..kept.clone() };
+        let lost = |reason, kept: &Window| {
+            let message = ServerMessage::Lost { room: "room".to_owned(), reason };
+            viewer.clone().hear(&message, &published(), kept, |_, event| event.clone())
+        };
+        for cause in [Cause::EpochChanged, Cause::TooOld, Cause::Overrun] {
+            assert_eq!(lost(cause, &anew), Ok(()));
+        }
+        for (cause, kept) in [(Cause::Ahead, &anew), (Cause::TooOld, &kept)] {
+            assert!(matches!(lost(cause, kept), Err(Breach::Baseless { .. })), "{cause:?}");
+        }
     }
 
     #[test]
