@@ -315,8 +315,9 @@ impl Connection {
     }
 
     fn keep_budget(&self) {
-        if let Some(registry) = self.0.registry.upgrade()
-            && registry.outbound.is_over()
+        // The budget is looked at first, since each message asks and hardly one finds it exceeded.
+        if self.0.outbox.is_over_budget()
+            && let Some(registry) = self.0.registry.upgrade()
         {
             registry.shed_outbound();
         }

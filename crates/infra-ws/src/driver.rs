@@ -29,11 +29,20 @@ use crate::{
 /// How long the end of a connection may take at most, once what waited is delivered.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// How long the end may take of a connection that was closed because the process holds too much.
+/// How long the end may take of a connection whose client costs too much.
 const SHORT_WORDS: Duration = Duration::from_millis(100);
 
 /// The most bytes that are still read of a client whose connection was closed.
 const LINGER: usize = 1024 * 1024;
+
+/// The least bytes of a client's frame beside its payload (RFC 6455 section 5.2).
+const HEADER: usize = 6;
+
+/// How many bytes are read at once. Every connection holds them, and clients say little at a time.
+const READ_BUFFER: usize = 2 * 1024;
+
+/// How many bytes are written at once; held only by who was sent as much at a time.
+const WRITE_BUFFER: usize = 16 * 1024;
 
 /// How a connection came to its end.
 #[derive(Debug)]
@@ -42,6 +51,8 @@ pub(crate) enum End {
     Client(Ended),
     /// It is to be closed like this, after what waits.
     Close(Close),
+    /// It is to be closed like this at once, since each byte more that is read of it is too many.
+    Cut(Close),
 }
 
 pub(crate) type Sending<S> = SplitSink<WebSocketStream<Metered<S>>, Message>;
@@ -84,6 +95,10 @@ impl<A: App> Driver<A> {
                     connection.close(close);
                     writing.await
                 }
+                Err(End::Cut(close)) => {
+                    connection.shed(close.clone());
+                    End::Cut(close)
+                }
                 Ok(end) | Err(end @ End::Client(_)) => end,
             }
         };
@@ -100,9 +115,11 @@ impl<A: App> Driver<A> {
 
 fn config(options: &Options) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(4 * 1024)
-        .max_write_buffer_size(options.message_bytes.max(options.outbox_bytes) * 2 + 8 * 1024)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(
+            options.message_bytes.max(options.outbox_bytes) * 2 + 2 * WRITE_BUFFER,
+        )
         .max_message_size(Some(options.message_bytes))
         .max_frame_size(Some(options.message_bytes))
 }
@@ -112,13 +129,17 @@ async fn finish<S>(end: End, mut sink: Sending<S>, mut stream: Receiving<S>) -> 
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let close = match end {
+    let (close, is_cut) = match end {
         End::Client(how) => return how,
-        End::Close(close) => close,
+        End::Close(close) => {
+            let is_too_much = close == Close::OVERLOADED;
+            (close, is_too_much)
+        }
+        End::Cut(close) => (close, true),
     };
     let frame = CloseFrame { code: close.code.into(), reason: close.short_reason().into() };
-    if close == Close::OVERLOADED {
-        // What it holds must go now; that the client may miss the reason is the lesser evil.
+    if is_cut {
+        // What it costs must end now; that the client may miss the reason is the lesser evil.
         let last = send(&mut sink, vec![Message::Close(Some(frame))]);
         let _in_time = tokio::time::timeout(SHORT_WORDS, last).await.is_ok();
         return Ended::Server(close);
@@ -127,9 +148,12 @@ where
         if send(&mut sink, vec![Message::Close(Some(frame))]).await.is_err() {
             return;
         }
-        let mut is_answered = false;
-        while let Some(Ok(message)) = stream.next().await {
+        let (mut is_answered, mut left) = (false, LINGER);
+        while 0 < left
+            && let Some(Ok(message)) = stream.next().await
+        {
             is_answered |= message.is_close();
+            left = left.saturating_sub(HEADER + message.len());
         }
         if let (false, Ok(socket)) = (is_answered, sink.reunite(stream)) {
             linger(socket).await;

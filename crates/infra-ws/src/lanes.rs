@@ -63,6 +63,9 @@ impl<T> Lanes<T> {
 
     /// Takes the next: of the lane that was passed over too often, else of the most urgent.
     pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
         let chosen = self.next_lane()?;
         for lane in self.lanes.iter_mut().take(chosen) {
             if !lane.waiting.is_empty() {
@@ -95,7 +98,15 @@ impl<T> Lanes<T> {
         *self = Self::new();
     }
 
+    /// Returns the lane in which everything waits, if there is one: mostly there is.
+    fn only_lane(&self) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.waiting.len() == self.len)
+    }
+
     fn next_lane(&self) -> Option<usize> {
+        if let Some(only) = self.only_lane() {
+            return Some(only);
+        }
         let waiting = || {
             let lanes = self.lanes.iter().enumerate();
             lanes.filter(|(_, lane)| !lane.waiting.is_empty())

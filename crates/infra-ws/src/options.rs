@@ -81,7 +81,7 @@ impl Options {
             identify: None,
             inbound_budget: 64 * 1024 * 1024,
             outbound_budget: 256 * 1024 * 1024,
-            control_frames: 1_000,
+            control_frames: 100,
             proxies: Vec::new(),
             token_prefix: None,
             keeps_query: false,
@@ -188,8 +188,8 @@ impl Options {
         self
     }
 
-    /// Sets how many pings and pongs a client may send in one heartbeat; 1,000 by default. One that
-    /// sends more is closed with [`Close::POLICY`].
+    /// Sets how many pings and pongs a client may send in one heartbeat; 100 by default. One that
+    /// sends more is cut off with [`Close::POLICY`], and nothing more of it is read.
     #[must_use]
     pub const fn control_frames(mut self, count: u32) -> Self {
         self.control_frames = count;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many messages are written between two flushes.
-const BATCH: u64 = 64;
+const BATCH: usize = 128;
 
 /// A message that waits.
 #[derive(Debug)]
@@ -86,9 +86,16 @@ impl Outbox {
         account: Option<&Arc<Account>>,
     ) -> Result<(), Unsent> {
         let waiting = Waiting { frame, class, account: account.map(Arc::clone) };
-        let taken = self.with(|queue| queue.push(waiting, at, &self.options));
-        // A refusal may have closed the connection, which the writer must hear as well.
-        self.changed.notify_one();
+        let (taken, is_news) = self.with(|queue| {
+            let was_idle = queue.lanes.is_empty();
+            let taken = queue.push(waiting, at, &self.options);
+            // A refusal may have closed the connection, which the writer must hear as well.
+            (taken, was_idle || queue.is_closing())
+        });
+        // For whatever waited before the writer was told, or it looks once more when it has written.
+        if is_news {
+            self.changed.notify_one();
+        }
         taken
     }
 
@@ -217,6 +224,11 @@ impl Outbox {
         self.with(|queue| queue.bytes)
     }
 
+    /// Returns whether all clients together hold too much.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.budget.is_over()
+    }
+
     /// Works on the queue and tells the budget what it holds more or less afterwards.
     fn with<T>(&self, work: impl FnOnce(&mut Queue) -> T) -> T {
         let mut queue = self.queue.lock();
@@ -304,17 +316,16 @@ impl Queue {
         if self.lanes.is_empty() {
             return self.close.clone().map(Batch::Close);
         }
-        let mut frames = Vec::new();
-        let (mut messages, mut bytes) = (0, 0);
-        while messages < BATCH
+        let mut frames = Vec::with_capacity(self.lanes.len().min(BATCH));
+        let mut bytes = 0;
+        while frames.len() < BATCH
             && let Some(Waiting { frame, class: _, account }) = self.lanes.pop()
         {
-            messages += 1;
             bytes += frame.len();
             frames.push(frame);
             self.accounts.extend(account);
         }
-        self.writing = (messages, bytes);
+        self.writing = (frames.len() as u64, bytes);
         Some(Batch::Frames { frames, is_closing: self.close.is_some() })
     }
 
@@ -401,16 +412,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_shed_connection_delivers_nothing_more() {
-        let outbox = outbox(100, 1_000);
-        for _ in 0..70 {
+        let outbox = outbox(200, 1_000);
+        for _ in 0..150 {
             send(&outbox, "x", Class::Durable).unwrap();
         }
-        assert_eq!(texts(outbox.next().await).len(), 64);
+        assert_eq!(texts(outbox.next().await).len(), BATCH);
         outbox.shed(SLOW);
-        assert_eq!(outbox.bytes(), 64, "the batch that is being written is still held");
+        assert_eq!(outbox.bytes(), BATCH, "the batch that is being written is still held");
         assert_eq!(outbox.next().await, Batch::Close(SLOW));
         let ended = outbox.end();
-        assert_eq!((ended.discarded, outbox.bytes()), (70, 0));
+        assert_eq!((ended.discarded, outbox.bytes()), (150, 0));
         assert!(ended.is_balanced());
     }
 

@@ -83,7 +83,7 @@ impl<A: App> Driver<A> {
                 // The library answers pings by itself.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                     if self.is_flood(controls) {
-                        return Err(End::Close(Close::POLICY));
+                        return Err(End::Cut(Close::POLICY));
                     }
                 }
                 // A close ends the stream once the answer is written.

@@ -220,7 +220,9 @@ async fn the_client_of_rust_hears_everything_in_order_or_is_told_through_a_proxy
 async fn the_client_of_rust_stays_while_it_hears_pings_and_asks_what_it_wants() {
     let quick = Duration::from_millis(20);
     let change = |setup: &mut crate::support::Setup| {
-        setup.options = setup.options.clone().heartbeat(quick, Duration::from_mins(1));
+        // By the clock of this server all pongs come in one heartbeat.
+        let options = setup.options.clone().control_frames(10_000);
+        setup.options = options.heartbeat(quick, Duration::from_mins(1));
     };
     let server = crate::support::Server::with(change, |app| app).await;
     let url = format!("ws://{}/", server.address);
