@@ -37,9 +37,6 @@ use crate::{
 /// How often the hub pings, as clients are told.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long the stores have for closing at least, whatever of the grace is left.
-const CLOSING: Duration = Duration::from_secs(1);
-
 /// How often the alerts within the process are looked at.
 const ALERTS_EVERY: Duration = Duration::from_secs(5);
 
@@ -226,7 +223,6 @@ impl Server {
     pub async fn stop(self) {
         self.monitor.drain();
         let grace = self.settings.grace;
-        let end = tokio::time::Instant::now() + grace;
         let game = &self.game;
         let spread = grace / 4;
         let close = close_of(Close::Restart);
@@ -235,12 +231,11 @@ impl Server {
             .drain(close, spread, grace / 2, |connection| game.last_words(connection))
             .await;
         tracing::info!(asked = drained.asked, left = drained.left, "connections drained");
-        let edge = self.edge.close(grace / 4).await;
-        let core = self.core.close(grace / 4).await;
+        let edge = self.edge.close(grace / 8).await;
+        let core = self.core.close(grace / 8).await;
         tracing::info!(edge = ?edge, core = ?core, "tasks ended");
         // What was acknowledged is durable already; a store that hangs keeps no process alive.
-        let end = end.max(tokio::time::Instant::now() + CLOSING);
-        if tokio::time::timeout_at(end, self.backends.close()).await.is_err() {
+        if tokio::time::timeout(grace / 4, self.backends.close()).await.is_err() {
             tracing::warn!("the stores do not close");
         }
         self.telemetry.stream().close();
