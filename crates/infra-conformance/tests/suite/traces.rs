@@ -8,6 +8,7 @@ use infra_core::{
     event::{Append, Direction, EventStore, NewEvent},
     id::{EventId, EventType, QueueName, StreamName},
     lifecycle::Shutdown,
+    queue::Queue,
     random::Random,
     version::{Expected, Version},
 };
@@ -40,14 +41,15 @@ async fn a_trace_goes_on_through_a_stored_event_its_outbox_a_queue_and_what_the_
     let _default = tracing::subscriber::set_default(Registry::default().with(layer));
     let events: Arc<dyn EventStore> = Arc::new(MemoryEventStore::new(Arc::clone(&clock)));
     let name = QueueName::new("archive").unwrap();
-    let queue = Arc::new(MemoryQueue::new(name, Options::new(10), Arc::clone(&clock)));
+    let queue: Arc<dyn Queue> =
+        Arc::new(MemoryQueue::new(name, Options::new(10), Arc::clone(&clock)));
     let mint = Mint::new(Arc::clone(&clock), Random::seeded(8));
     let map = move |event: &infra_core::event::RecordedEvent| {
         let is_work = event.event.event_type.as_str() == "game_ended";
         is_work.then(|| Ok(mint.message(Payload::json(1, &0)?))).transpose()
     };
     let documents = Arc::new(ModelDocuments::new(Arc::clone(&clock)));
-    let relay = EventRelay::new("archive", Arc::clone(&events), queue.clone(), documents, map);
+    let relay = EventRelay::new("archive", Arc::clone(&events), Arc::clone(&queue), documents, map);
     let shutdown = Shutdown::new();
     let stop = shutdown.stop();
     shutdown.spawn(async move { relay.unwrap().run(stop).await.unwrap() });
