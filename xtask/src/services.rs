@@ -281,7 +281,9 @@ fn postgres(folder: &Path) -> Result<(Child, u16), String> {
     shell::run(initdb.arg("--no-instructions").current_dir(&data).stdout(Stdio::null()))?;
     let mut server = as_user("postgres");
     server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]);
-    Ok((spawn(server.arg(&data).current_dir(&data))?, port))
+    // Some tests run at a time, each with pools and processes of its own.
+    server.arg(&data).args(["-c", "max_connections=300"]);
+    Ok((spawn(server.current_dir(&data))?, port))
 }
 
 #[cfg(test)]

@@ -62,22 +62,25 @@ impl<C: Connect> Pool<C> {
     }
 
     /// Opens connections aside, then moves them into slots. deadpool takes none from outside, but it
-    /// asks for one when none is idle: so all idle ones are taken for a moment, without a wait.
+    /// asks for one when none is idle: so all idle ones are taken for a moment, without a wait. Those
+    /// that are found dead meanwhile are missing of the minimum too.
     async fn fill(&self) -> Result<()> {
         let manager = self.slots.manager();
-        while self.slots.status().size + manager.n_ready() < self.options.min {
-            let opened = manager.open().await?;
-            manager.put_ready(opened);
-        }
         let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
         let mut taken = Vec::new();
-        while 0 < manager.n_ready() {
+        loop {
+            while self.slots.status().size + manager.n_ready() < self.options.min {
+                let opened = manager.open().await?;
+                manager.put_ready(opened);
+            }
+            if manager.n_ready() == 0 {
+                return Ok(());
+            }
             match self.slots.timeout_get(&at_once).await {
                 Ok(object) => taken.push(object),
                 // All are taken: whoever asks next gets what is ready.
-                Err(_) => break,
+                Err(_) => return Ok(()),
             }
         }
-        Ok(())
     }
 }
