@@ -2,8 +2,8 @@
 //!
 //! Everything that a batch looks at (keys, unique values, its scope) is locked by advisory locks in
 //! one order, so that batches that meet wait for each other and never deadlock. Then the batch is
-//! judged as in any other engine. If the connection is lost while the commit is on its way, the
-//! transaction's fate is asked for by its number.
+//! judged as in any other engine. If the connection is lost while the commit is on its way, its
+//! [`Fate`] is asked for.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -24,6 +24,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use super::{
     documents::{PostgresDocuments, decode},
     error::{may_run_again, wrap},
+    fate::Fate,
 };
 use crate::{
     layout,
@@ -31,16 +32,16 @@ use crate::{
     value,
 };
 
-const COMMIT: &str = "commit batch";
+pub(super) const COMMIT: &str = "commit batch";
 
 /// How often a transaction runs that the server rolled back for reasons of its own.
 const TRIES: u32 = 6;
 
-/// How long between two questions for the fate of a commit.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long a transaction waits before it runs again, for each time that it ran.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a transaction did not come to its commit; nothing of it is left.
-enum Failure {
+pub(super) enum Failure {
     Refused(Error),
     Database(sqlx::Error),
 }
@@ -74,10 +75,11 @@ impl PostgresDocuments {
             let running = tokio::time::timeout(self.patience, self.run(batch)).await;
             match running.unwrap_or_else(|_| Err(Failure::Refused(late()))) {
                 Ok((transaction, number, receipt)) => {
-                    break self.finish(transaction, &number).await.map(|()| receipt);
+                    let finished = self.finish(transaction, &number, batch, &receipt).await;
+                    break finished.map(|()| receipt);
                 }
                 Err(Failure::Database(cause)) if tries < TRIES && may_run_again(&cause) => {
-                    tokio::time::sleep(PAUSE.mul_f64(f64::from(tries) / 10.0)).await;
+                    tokio::time::sleep(PAUSE * tries).await;
                 }
                 Err(Failure::Database(cause)) => break Err(wrap(COMMIT, cause)),
                 Err(Failure::Refused(error)) => break Err(error),
@@ -176,6 +178,8 @@ impl PostgresDocuments {
         &self,
         transaction: Transaction<'static, Postgres>,
         number: &str,
+        batch: &Batch,
+        receipt: &Receipt,
     ) -> Result<()> {
         let cause = match tokio::time::timeout(self.patience, transaction.commit()).await {
             Ok(Ok(())) => return Ok(()),
@@ -186,13 +190,14 @@ impl PostgresDocuments {
             Ok(Err(cause)) => Some(cause),
             Err(_) => None,
         };
-        let asking = tokio::time::timeout(self.patience, self.fate(number)).await;
-        if let Ok(is_committed) = asking {
-            if is_committed {
-                return Ok(());
+        let asking = self.fate(number, batch, &receipt.versions);
+        match tokio::time::timeout(self.patience, asking).await {
+            Ok(Fate::Committed) => return Ok(()),
+            Ok(Fate::RolledBack) => {
+                let error = Error::new(ErrorKind::Unavailable, COMMIT);
+                return Err(error.detail("the connection was lost before the commit"));
             }
-            let error = Error::new(ErrorKind::Unavailable, COMMIT);
-            return Err(error.detail("the connection was lost before the commit"));
+            Ok(Fate::Unknown) | Err(_) => {}
         }
         let error = Error::new(ErrorKind::Indeterminate, COMMIT);
         let error = error.detail("the connection was lost during the commit");
@@ -200,22 +205,6 @@ impl PostgresDocuments {
             Some(cause) => error.because(cause),
             None => error,
         })
-    }
-}
-
-impl PostgresDocuments {
-    /// Asks until it is told whether a transaction was committed.
-    async fn fate(&self, number: &str) -> bool {
-        loop {
-            let question =
-                sqlx::query_as::<_, (Option<String>,)>("SELECT pg_xact_status($1::text::xid8)");
-            let asking = question.bind(number).fetch_one(&self.pool);
-            match self.within(COMMIT, asking).await {
-                Ok((Some(fate),)) if fate == "committed" => return true,
-                Ok((Some(fate),)) if fate == "aborted" => return false,
-                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-        }
     }
 }
 
@@ -263,7 +252,10 @@ async fn raise(on: &mut PgConnection, fence: &Fence) -> Result<(), Failure> {
 }
 
 /// Reads the documents that a batch names.
-async fn read(on: &mut PgConnection, batch: &Batch) -> Result<HashMap<At, Document>, Failure> {
+pub(super) async fn read(
+    on: &mut PgConnection,
+    batch: &Batch,
+) -> Result<HashMap<At, Document>, Failure> {
     let mut keys = Keys::default();
     for write in &batch.writes {
         let (collection, key, _) = write.target();

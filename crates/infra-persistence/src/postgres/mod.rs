@@ -3,6 +3,7 @@
 mod commit;
 mod documents;
 mod error;
+mod fate;
 mod leases;
 mod options;
 #[cfg(test)]
