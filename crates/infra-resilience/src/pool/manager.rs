@@ -65,10 +65,6 @@ impl<C: Connect> Manager<C> {
         (self.opened.load(Relaxed), self.closed.load(Relaxed))
     }
 
-    pub(super) fn count_closed(&self, count: usize) {
-        self.closed.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Relaxed);
-    }
-
     pub(super) fn is_aged(&self, connection: &Aged<C::Connection>, now: Instant) -> bool {
         self.options.lifetime <= now.since(connection.born)
     }
@@ -111,9 +107,13 @@ impl<C: Connect> managed::Manager for Manager<C> {
             None => Ok(()),
             Some(why) => {
                 POOL.add_for(why, 1);
-                self.count_closed(1);
                 Err(RecycleError::message("not to be used again"))
             }
         }
+    }
+
+    /// Counts a connection that leaves its slot for good, whyever it does.
+    fn detach(&self, _: &mut Aged<C::Connection>) {
+        self.closed.fetch_add(1, Relaxed);
     }
 }

@@ -232,6 +232,8 @@ impl<C: Connect> Pool<C> {
     /// Closes the idle connections and refuses further callers; taken ones are closed when they are
     /// given back.
     pub fn close(&self) {
+        // deadpool would close the idle ones without a word to the manager.
+        let _closed = self.slots.retain(|_, _| false);
         self.slots.close();
     }
 }
@@ -319,12 +321,8 @@ impl<C: Connect> Drop for Taken<C> {
 
 /// Takes a connection out of its pool for good.
 fn close<C: Connect>(object: Object<Manager<C>>, why: Pooled) {
-    let pool = Object::pool(&object);
     drop(Object::take(object));
     POOL.add_for(why, 1);
-    if let Some(pool) = pool {
-        pool.manager().count_closed(1);
-    }
 }
 
 impl<C: Connect> Clone for Pool<C> {

@@ -10,7 +10,7 @@ use crate::telemetry::{POOL, Pooled};
 
 impl<C: Connect> Pool<C> {
     /// Closes idle connections that are too old, or idle for too long and above the minimum; then
-    /// opens what is missing of the minimum.
+    /// opens what is missing of the minimum. A closed pool is left alone.
     ///
     /// # Errors
     ///
@@ -20,6 +20,9 @@ impl<C: Connect> Pool<C> {
     ///
     /// Dropping the future closes a connection that was being opened; nothing else is lost.
     pub async fn reap(&self) -> Result<()> {
+        if self.slots.is_closed() {
+            return Ok(());
+        }
         self.close_old();
         self.fill().await
     }
@@ -44,7 +47,7 @@ impl<C: Connect> Pool<C> {
         let (manager, now) = (self.slots.manager(), self.slots.manager().now());
         let mut above = self.slots.status().size.saturating_sub(self.options.min);
         // The longest idle come first: deadpool hands out the last.
-        let closed = self.slots.retain(|connection, _| {
+        let _closed = self.slots.retain(|connection, _| {
             let why = if manager.is_aged(connection, now) {
                 Some(Pooled::Aged)
             } else if 0 < above && manager.is_idle_too_long(connection, now) {
@@ -58,29 +61,35 @@ impl<C: Connect> Pool<C> {
             }
             why.is_none()
         });
-        manager.count_closed(closed.removed.len());
     }
 
-    /// Opens connections aside, then moves them into slots. deadpool takes none from outside, but it
-    /// asks for one when none is idle: so all idle ones are taken for a moment, without a wait. Those
-    /// that are found dead meanwhile are missing of the minimum too.
+    /// Opens connections aside, then moves them into slots, until the minimum is there: idle ones that
+    /// are found dead meanwhile are missing of it too. Nothing is held while one is opened.
     async fn fill(&self) -> Result<()> {
         let manager = self.slots.manager();
-        let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
-        let mut taken = Vec::new();
         loop {
             while self.slots.status().size + manager.n_ready() < self.options.min {
                 let opened = manager.open().await?;
                 manager.put_ready(opened);
             }
-            if manager.n_ready() == 0 {
+            if manager.n_ready() == 0 || !self.place_ready().await {
                 return Ok(());
             }
+        }
+    }
+
+    /// Moves what is ready into slots; false if all are taken, when whoever asks next gets it. deadpool
+    /// takes none from outside, but it asks for one when none is idle: so all idle ones are taken for a
+    /// moment, without a wait.
+    async fn place_ready(&self) -> bool {
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+        let mut taken = Vec::new();
+        while 0 < self.slots.manager().n_ready() {
             match self.slots.timeout_get(&at_once).await {
                 Ok(object) => taken.push(object),
-                // All are taken: whoever asks next gets what is ready.
-                Err(_) => return Ok(()),
+                Err(_) => return false,
             }
         }
+        true
     }
 }

@@ -4,7 +4,10 @@
 use std::{
     cell::Cell,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     task::{Context as Task, Poll, Waker},
 };
 
@@ -76,12 +79,20 @@ async fn a_retry_leaves_no_attempt_and_takes_no_more_than_its_budget() {
 async fn a_hedge_leaves_neither_attempt() {
     let (clock, running) = (clock(), Running::default());
     let hedge = Hedge::new(0.9, MILLI..=MILLI, clock);
+    let most = AtomicU32::new(0);
+    let both = || async {
+        let _running = running.enter();
+        most.fetch_max(running.count(), SeqCst);
+        tokio::time::sleep(MILLI * 3).await;
+        Ok(())
+    };
     let polls = at_every_await(
-        || hedge.run("ask", idempotent(|| work(&running, true))),
+        || hedge.run("ask", idempotent(both)),
         |polls| assert_eq!(running.count(), 0, "after {polls} polls"),
     )
     .await;
     assert!(3 <= polls, "{polls}");
+    assert_eq!(most.load(SeqCst), 2, "both ran");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,6 +229,7 @@ async fn a_pool_closes_what_was_being_opened_or_checked_and_loses_no_slot() {
         let stats = pool.stats();
         assert_eq!((stats.taken, stats.waiting), (0, 0), "after {polls} polls");
         assert!(stats.size <= 1, "{stats:?}");
+        assert_eq!(stats.opened - stats.closed, stats.size as u64, "{stats:?}");
     })
     .await;
     assert!(4 <= polls, "{polls}");

@@ -112,6 +112,9 @@ async fn the_reaper_runs_until_it_is_asked_to_stop() {
     assert_eq!(shutdown.close(SECOND).await.finished, 1);
     pool.close();
     assert_eq!(kind(pool.get().await), ErrorKind::Closed);
+    pool.reap().await.unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.opened, stats.closed), (0, 6, 6), "closed, and left alone");
 }
 
 #[tokio::test(start_paused = true)]
