@@ -71,7 +71,9 @@ export class Link {
     return true;
   }
 
-  /** Takes the connection for good: the pauses begin anew, and it is asked for signs of life. */
+  /**
+   * Takes the connection for good, and asks it for signs of life; see `lose` for the pause after it.
+   */
   welcome(heartbeat) {
     this.#isWelcome = true;
     this.#asked = null;

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use infra_core::backoff::Backoff;
 
 type Token = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// How a client of rooms connects.
 #[derive(Clone)]
 pub struct RoomsOptions {

@@ -3,12 +3,16 @@
 use std::{
     collections::HashMap,
     pin::{Pin, pin},
+    sync::Arc,
     time::Duration,
 };
 
-use infra_core::{Error, ErrorKind, Result, random::Random};
+use infra_core::{Clock, Error, ErrorKind, Result, SystemClock, clock::Instant, random::Random};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::Sleep,
 };
 
@@ -28,8 +32,11 @@ use crate::{
 
 pub(super) const ASK: &str = "ask room server";
 
-/// How long the server may take to read one message before the connection counts as lost.
+/// How long the server may take to read one message before the connection counts as lost, at most.
 const SAY: Duration = Duration::from_mins(1);
+
+/// From how many questions on those are looked for that nobody waits for any more.
+const SWEEP: usize = 64;
 
 /// The closes that coming back would not change: the client itself is at fault.
 const FAULTS: [u16; 10] = [1000, 1002, 1003, 1007, 1008, 1009, 4003, 4010, 4011, 4012];
@@ -53,6 +60,7 @@ enum Asked {
     Entering {
         room: String,
         by_token: bool,
+        since: Instant,
     },
 }
 
@@ -76,6 +84,11 @@ pub(super) struct Work {
     hears: mpsc::Sender<Heard>,
     rooms: HashMap<String, Followed>,
     asked: HashMap<u64, Asked>,
+    /// At how many questions those are looked for that nobody waits for any more.
+    sweep_at: usize,
+    /// Until then the application took its time, and nothing was read.
+    read_since: Instant,
+    clock: Arc<dyn Clock>,
     last_id: u64,
     come_back_in: Option<Duration>,
 }
@@ -86,6 +99,7 @@ impl Work {
         orders: mpsc::Receiver<Command>,
         hears: mpsc::Sender<Heard>,
     ) -> Self {
+        let clock = SystemClock::shared();
         let random = options.seed.map_or_else(Random::from_system, Random::seeded);
         Self {
             options,
@@ -94,6 +108,9 @@ impl Work {
             hears,
             rooms: HashMap::new(),
             asked: HashMap::new(),
+            sweep_at: SWEEP,
+            read_since: clock.now(),
+            clock,
             last_id: 0,
             come_back_in: None,
         }
@@ -130,13 +147,16 @@ impl Work {
         let connected = tokio::time::timeout(self.options.patience, connecting).await;
         let Ok(Ok(mut client)) = connected else { return Over::Lost };
         let token = Some((self.options.token)());
-        if let Err(over) = say(&mut client, &ClientMessage::Connect { token }).await {
+        if let Err(over) = self.say(&mut client, &ClientMessage::Connect { token }).await {
             return over;
         }
         // One timer for the whole connection: what is asked is no sign of life of the server.
         let mut silence = pin!(tokio::time::sleep(self.options.patience));
+        // And one for what the client itself waits for: whatever else is said is no answer to it.
+        let mut answer = pin!(tokio::time::sleep(self.options.patience));
         loop {
-            if let Err(over) = self.turn(&mut client, silence.as_mut(), was_known).await {
+            let timers = (silence.as_mut(), answer.as_mut());
+            if let Err(over) = self.turn(&mut client, timers, was_known).await {
                 return over;
             }
         }
@@ -146,12 +166,24 @@ impl Work {
     async fn turn(
         &mut self,
         client: &mut Client,
-        mut silence: Pin<&mut Sleep>,
+        (mut silence, mut answer): (Pin<&mut Sleep>, Pin<&mut Sleep>),
         was_known: &mut bool,
     ) -> Result<(), Over> {
         let patience = self.options.patience;
+        let heard = async {
+            tokio::select! {
+                // What has come is taken, however late.
+                biased;
+                received = client.receive_until(patience, silence.as_mut()) => Some(received),
+                () = answer.as_mut() => None,
+            }
+        };
         tokio::select! {
-            received = client.receive_until(patience, silence.as_mut()) => {
+            heard = heard => {
+                let Some(received) = heard else {
+                    answer.set(tokio::time::sleep(self.next_look(*was_known)?));
+                    return Ok(());
+                };
                 let received = received.map_err(|_| Over::Lost)?;
                 self.receive(client, received, was_known).await?;
                 // Nothing was read while the application took its time.
@@ -164,6 +196,21 @@ impl Work {
                 None => Err(Over::Done),
             },
         }
+    }
+
+    /// Returns after what time to look again for answers that the client itself waits for; an error
+    /// if it has waited too long for one, or to be known at all.
+    fn next_look(&self, was_known: bool) -> Result<Duration, Over> {
+        if !was_known {
+            return Err(Over::Lost);
+        }
+        let now = self.clock.now();
+        let waited = self.asked.values().filter_map(|asked| match asked {
+            Asked::Entering { since, .. } => Some(now.since((*since).max(self.read_since))),
+            Asked::Caller(_) => None,
+        });
+        let left = self.options.patience.saturating_sub(waited.max().unwrap_or_default());
+        if left.is_zero() { Err(Over::Lost) } else { Ok(left) }
     }
 
     /// Forgets what belonged to a connection.
@@ -190,24 +237,30 @@ impl Work {
                 let Some(followed) = self.rooms.get_mut(&room) else { return Ok(()) };
                 followed.is_synced = true;
                 match followed.sync(&room) {
-                    Some(message) => say(client, &message).await,
+                    Some(message) => self.say(client, &message).await,
                     None => Ok(()),
                 }
             }
             Command::Ask { question, answer } => {
-                // Whoever gave up waiting is forgotten.
-                self.asked.retain(
-                    |_, asked| !matches!(asked, Asked::Caller(answer) if answer.is_closed()),
-                );
+                self.sweep();
                 self.last_id += 1;
                 self.asked.insert(self.last_id, Asked::Caller(answer));
                 let message = question(self.last_id);
                 if let ClientMessage::Leave { room, .. } = &message {
                     self.rooms.remove(room);
                 }
-                say(client, &message).await
+                self.say(client, &message).await
             }
         }
+    }
+
+    /// Forgets whoever gave up waiting, once there are twice as many as were left the last time.
+    fn sweep(&mut self) {
+        if self.asked.len() < self.sweep_at {
+            return;
+        }
+        self.asked.retain(|_, asked| !matches!(asked, Asked::Caller(answer) if answer.is_closed()));
+        self.sweep_at = (self.asked.len() * 2).max(SWEEP);
     }
 
     /// Enters by the newest token, or by name, and says what was seen.
@@ -215,8 +268,9 @@ impl Work {
         let Some(followed) = self.rooms.get_mut(&room) else { return Ok(()) };
         self.last_id += 1;
         let (message, by_token) = followed.enter(self.last_id, &room);
-        self.asked.insert(self.last_id, Asked::Entering { room, by_token });
-        say(client, &message).await
+        let since = self.clock.now();
+        self.asked.insert(self.last_id, Asked::Entering { room, by_token, since });
+        self.say(client, &message).await
     }
 
     async fn receive(
@@ -341,7 +395,7 @@ impl Work {
         let sync = followed.sync(room);
         self.tell(told).await?;
         match sync {
-            Some(message) => say(client, &message).await,
+            Some(message) => self.say(client, &message).await,
             None => Ok(()),
         }
     }
@@ -378,7 +432,7 @@ impl Work {
         match followed.state(part, update) {
             Ok(Some(state)) => self.tell(Heard::State { room, part, state }).await,
             Ok(None) => Ok(()),
-            Err(_) => say(client, &ClientMessage::Sync { room, version: None }).await,
+            Err(_) => self.say(client, &ClientMessage::Sync { room, version: None }).await,
         }
     }
 
@@ -407,7 +461,7 @@ impl Work {
                 let _told = answer.send(Err(error)).is_ok();
                 Ok(())
             }
-            Some(Asked::Entering { room, by_token: true }) => {
+            Some(Asked::Entering { room, by_token: true, .. }) => {
                 // The token is spent or too old; the name is good as long as the identification.
                 if let Some(followed) = self.rooms.get_mut(&room) {
                     followed.token = None;
@@ -423,16 +477,24 @@ impl Work {
         }
     }
 
-    async fn tell(&self, heard: Heard) -> Result<(), Over> {
-        self.hears.send(heard).await.map_err(|_| Over::Done)
+    async fn tell(&mut self, heard: Heard) -> Result<(), Over> {
+        let heard = match self.hears.try_send(heard) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(heard)) => heard,
+            Err(TrySendError::Closed(_)) => return Err(Over::Done),
+        };
+        let told = self.hears.send(heard).await.map_err(|_| Over::Done);
+        self.read_since = self.clock.now();
+        told
     }
-}
 
-async fn say(client: &mut Client, message: &ClientMessage) -> Result<(), Over> {
-    let text = serde_json::to_string(message).unwrap_or_default();
-    match tokio::time::timeout(SAY, client.send(text)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Over::Lost),
+    async fn say(&self, client: &mut Client, message: &ClientMessage) -> Result<(), Over> {
+        let text = serde_json::to_string(message).unwrap_or_default();
+        let patience = SAY.min(self.options.patience);
+        match tokio::time::timeout(patience, client.send(text)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Over::Lost),
+        }
     }
 }
 

@@ -22,8 +22,10 @@ use crate::support::PATIENCE;
 /// What a server does once it knows its client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Way {
-    /// It does not even say that it knows its client.
+    /// It gives signs of life, but never says that it knows its client.
     Strange,
+    /// It knows its client and gives signs of life, but never lets it into a room.
+    Forgetful,
     /// It never says anything again.
     Mute,
     /// It has no room for anybody.
@@ -37,6 +39,15 @@ impl App for Way {
     type Session = Connection;
 
     async fn open(&self, connection: Connection) -> Result<Connection, Close> {
+        if matches!(self, Self::Strange | Self::Forgetful) {
+            let talking = connection.clone();
+            tokio::spawn(async move {
+                let pong = json!({"type": "pong"}).to_string();
+                while talking.send(Frame::text(pong.as_str()), Class::Ephemeral) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            });
+        }
         Ok(connection)
     }
 
@@ -46,7 +57,7 @@ impl App for Way {
         let say = |message: Value| {
             session.send(Frame::text(message.to_string()), Class::Durable);
         };
-        if let ("connect", Self::Mute | Self::Unavailable | Self::Chatty) =
+        if let ("connect", Self::Mute | Self::Forgetful | Self::Unavailable | Self::Chatty) =
             (asked["type"].as_str().unwrap(), self)
         {
             say(json!({"type": "connected", "connection": 1, "user": "ann",
@@ -58,7 +69,7 @@ impl App for Way {
             (Self::Chatty, Some("connect")) => {
                 (0..2_000).for_each(|n| say(json!({"type": "message", "data": n})));
             }
-            (Self::Strange | Self::Mute | Self::Unavailable | Self::Chatty, _) => {}
+            (_, _) => {}
         }
         Ok(())
     }
@@ -107,6 +118,19 @@ async fn silence_is_death_although_the_client_keeps_asking() {
         None
     };
     let heard = tokio::time::timeout(PATIENCE, asks).await.expect("it is given up");
+    assert!(matches!(heard, Some(Heard::Waiting(_))), "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_are_no_welcome_and_let_nobody_into_a_room() {
+    let mut rooms = client_of(Way::Strange, Duration::from_millis(500)).await;
+    let heard = tokio::time::timeout(PATIENCE, rooms.next()).await.unwrap();
+    assert!(matches!(heard, Some(Heard::Waiting(_))), "{heard:?}");
+
+    let mut rooms = client_of(Way::Forgetful, Duration::from_millis(500)).await;
+    rooms.join("room", None, None).await.unwrap();
+    connected(&mut rooms).await;
+    let heard = tokio::time::timeout(PATIENCE, rooms.next()).await.unwrap();
     assert!(matches!(heard, Some(Heard::Waiting(_))), "{heard:?}");
 }
 
