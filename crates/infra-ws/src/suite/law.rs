@@ -1,6 +1,9 @@
 //! What a viewer may hear, as a pure judgement of what was published.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde_json::Value;
 
@@ -97,6 +100,10 @@ impl Published {
         Err(Breach::Misplaced(place.clone()))
     }
 
+    fn epochs(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     fn at(&self, place: &Place) -> Option<&Value> {
         let index = usize::try_from(place.offset).ok()?.checked_sub(1)?;
         self.0.get(&place.epoch)?.get(index)
@@ -122,12 +129,15 @@ pub struct Viewer {
     seen: Option<Place>,
     standing: Standing,
     delivered: u64,
+    /// The epochs that there had been when it came.
+    past: HashSet<String>,
 }
 
 impl Viewer {
     /// Creates a viewer that saw nothing.
     pub fn new(user: impl Into<String>) -> Self {
-        Self { user: user.into(), seen: None, standing: Standing::Outside, delivered: 0 }
+        let (standing, past) = (Standing::Outside, HashSet::new());
+        Self { user: user.into(), seen: None, standing, delivered: 0, past }
     }
 
     /// Returns whose view it is.
@@ -150,9 +160,10 @@ impl Viewer {
         matches!(self.standing, Standing::Inside { .. })
     }
 
-    /// Begins anew on another socket; what was seen stays.
-    pub const fn reconnect(&mut self) {
+    /// Begins anew on another socket, before it asks to enter; what was seen stays.
+    pub fn reconnect(&mut self, published: &Published) {
         self.standing = Standing::Outside;
+        self.past = published.epochs().cloned().collect();
     }
 
     /// Takes the answer to entering with `claim` as what was seen; `kept` is the history before it
@@ -227,6 +238,8 @@ impl Viewer {
                     // It may have been said of the stream before, of which nothing is left.
                     let is_of_before = *reason == Cause::TooOld && is_other(seen, kept);
                     is_of_before
+                        || (*reason == Cause::EpochChanged
+                            && self.has_missed(seen, published, kept))
                         || *reason == Cause::Overrun
                         || is_true(*reason, seen, (kept, kept), u64::MAX)
                 });
@@ -295,6 +308,12 @@ impl Viewer {
         self.delivered += 1;
         self.standing = Standing::Inside { promised: promised.saturating_sub(1) };
         Ok(())
+    }
+
+    /// Returns whether it waited for a stream to begin, and one has begun and is gone.
+    fn has_missed(&self, seen: &Place, published: &Published, kept: &Window) -> bool {
+        let is_gone = |epoch: &String| *epoch != kept.epoch && !self.past.contains(epoch);
+        is_beginning(seen) && published.epochs().any(is_gone)
     }
 
     const fn keep_promise(&self) -> Result<(), Breach> {
@@ -414,6 +433,26 @@ mod tests {
         for (cause, kept) in [(Cause::Ahead, &anew), (Cause::TooOld, &kept)] {
             assert!(matches!(lost(cause, kept), Err(Breach::Baseless { .. })), "{cause:?}");
         }
+    }
+
+    #[test]
+    fn whoever_waited_for_a_stream_is_told_that_it_came_and_went() {
+        let none = Window { epoch: String::new(), first: 1, last: 0, entries: Vec::new() };
+        let lost = |viewer: &Viewer, kept: &Window| {
+            let (room, reason) = ("room".to_owned(), Cause::EpochChanged);
+            let message = ServerMessage::Lost { room, reason };
+            viewer.clone().hear(&message, &published(), kept, |_, event| event.clone())
+        };
+        let mut viewer = Viewer::new("ann");
+        let enter = |viewer: &mut Viewer| {
+            viewer.joined(None, (&Place::default(), Recovered::Fresh), (&none, &none), 9).unwrap();
+        };
+        enter(&mut viewer);
+        assert_eq!(lost(&viewer, &none), Ok(()));
+        assert!(matches!(lost(&viewer, &kept(1, 9)), Err(Breach::Baseless { .. })), "it goes on");
+        viewer.reconnect(&published());
+        enter(&mut viewer);
+        assert!(matches!(lost(&viewer, &none), Err(Breach::Baseless { .. })), "it went before");
     }
 
     #[test]

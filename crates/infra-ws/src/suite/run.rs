@@ -287,7 +287,7 @@ impl<S: Site> Run<'_, S> {
         let is_liar = self.random.below(12) == 0;
         let Some(client) = self.viewers.get_mut(who) else { return Ok(()) };
         let mut viewer = client.viewer.clone();
-        viewer.reconnect();
+        viewer.reconnect(&self.published);
         let mut claim = viewer.seen().cloned();
         if let Some(claim) = claim.as_mut().filter(|claim| is_liar && !claim.epoch.is_empty()) {
             claim.offset += 1_000;

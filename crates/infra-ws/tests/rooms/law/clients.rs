@@ -115,7 +115,7 @@ impl<L: Listener> Run<'_, L> {
         match told {
             Told::Joined { from, recovered } => {
                 // A client that comes back before what it was promised has come asks again.
-                self.viewer.reconnect();
+                self.viewer.reconnect(&self.published);
                 let claim = self.viewer.seen().cloned();
                 let said = (from, *recovered);
                 let before = self.before.as_ref().filter(|before| before.epoch == from.epoch);
