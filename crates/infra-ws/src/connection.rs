@@ -14,14 +14,16 @@ use infra_core::clock::Timestamp;
 
 use crate::{
     admission::Standing,
+    budget::Advance,
     close::Close,
     facts::Facts,
     frame::{Class, Frame, Unsent},
     index::NotIdentified,
     lanes::Priority,
     layer::{self, Layer},
-    ledger::{Account, Ledger},
+    ledger::Ledger,
     outbox::Outbox,
+    post::Post,
     registry::Registry,
 };
 
@@ -76,16 +78,18 @@ pub enum Ended {
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Inner>);
 
+/// In this order: a message to many touches the first fields of each connection.
 #[derive(Debug)]
+#[repr(C)]
 struct Inner {
+    layers: OnceLock<Arc<[Arc<dyn Layer>]>>,
+    outbox: Outbox,
     id: ConnectionId,
     facts: Facts,
-    outbox: Outbox,
     registry: Weak<Registry>,
     standing: Arc<Standing>,
     user: OnceLock<Arc<str>>,
     session: OnceLock<Arc<str>>,
-    layers: OnceLock<Arc<[Arc<dyn Layer>]>>,
     ended: OnceLock<Ended>,
     /// Bytes of an unfinished message that are held for this client.
     inbound: AtomicUsize,
@@ -144,30 +148,29 @@ impl Connection {
     ///
     /// Why it was not taken. [`Unsent::TooSlow`] closes the connection.
     pub fn offer(&self, frame: Frame, class: Class, at: Priority) -> Result<(), Unsent> {
-        self.offer_for(frame, class, at, None)
+        self.offer_post(Post::new(frame, class, None), at, &mut Advance::none())
     }
 
-    /// As [`offer`](Self::offer), on the account of a room.
-    pub(crate) fn offer_for(
+    /// As [`offer`](Self::offer), for a message that may be shared and counted with others.
+    pub(crate) fn offer_post(
         &self,
-        frame: Frame,
-        class: Class,
+        post: Arc<Post>,
         at: Priority,
-        account: Option<&Arc<Account>>,
+        advance: &mut Advance,
     ) -> Result<(), Unsent> {
-        let Some(frame) = self.through_layers(frame) else {
-            return self.0.outbox.refuse(account);
+        let post = match self.0.layers.get() {
+            None => post,
+            Some(layers) => {
+                let Post { frame, class, account } = post.as_ref();
+                let Some(frame) = layer::outbound(layers, self, frame.clone()) else {
+                    return self.0.outbox.refuse(account.as_ref());
+                };
+                Post::new(frame, *class, account.as_ref())
+            }
         };
-        let taken = self.0.outbox.push(frame, class, at, account);
+        let taken = self.0.outbox.push(post, at, advance);
         self.keep_budget();
         taken
-    }
-
-    fn through_layers(&self, frame: Frame) -> Option<Frame> {
-        match self.0.layers.get() {
-            Some(layers) => layer::outbound(layers, self, frame),
-            None => Some(frame),
-        }
     }
 
     pub(crate) fn set_layers(&self, layers: Arc<[Arc<dyn Layer>]>) {
@@ -192,9 +195,11 @@ impl Connection {
         at: Priority,
         patience: Duration,
     ) -> Result<(), Unsent> {
-        let Some(frame) = self.through_layers(frame) else {
-            return self.0.outbox.refuse(None);
+        let passed = match self.0.layers.get() {
+            Some(layers) => layer::outbound(layers, self, frame),
+            None => Some(frame),
         };
+        let Some(frame) = passed else { return self.0.outbox.refuse(None) };
         let taken = self.0.outbox.push_when_room(frame, at, patience).await;
         self.keep_budget();
         taken

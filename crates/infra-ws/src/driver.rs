@@ -2,18 +2,12 @@
 
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::FutureExt;
 use infra_core::lifecycle::Stop;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        protocol::{CloseFrame, Role, WebSocketConfig},
-    },
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, WebSocketConfig},
 };
 
 use crate::{
@@ -22,8 +16,8 @@ use crate::{
     connection::{Connection, Ended},
     metered::{Metered, Pulse},
     options::Options,
+    socket::Socket,
     telemetry::{CLOSED, Ending},
-    writer::send,
 };
 
 /// How long the end of a connection may take at most, once what waited is delivered.
@@ -41,8 +35,8 @@ const HEADER: usize = 6;
 /// How many bytes are read at once. Every connection holds them, and clients say little at a time.
 const READ_BUFFER: usize = 2 * 1024;
 
-/// How many bytes are written at once; held only by who was sent as much at a time.
-const WRITE_BUFFER: usize = 16 * 1024;
+/// The most bytes of control frames that wait for a client that does not read.
+const CONTROL_BUFFER: usize = 4 * 1024;
 
 /// How a connection came to its end.
 #[derive(Debug)]
@@ -54,9 +48,6 @@ pub(crate) enum End {
     /// It is to be closed like this at once, since each byte more that is read of it is too many.
     Cut(Close),
 }
-
-pub(crate) type Sending<S> = SplitSink<WebSocketStream<Metered<S>>, Message>;
-pub(crate) type Receiving<S> = SplitStream<WebSocketStream<Metered<S>>>;
 
 /// What the task of a connection works with.
 #[derive(Debug)]
@@ -77,14 +68,14 @@ impl<A: App> Driver<A> {
         let (connection, options) = (&self.connection, self.options.as_ref());
         let pulse = Arc::clone(&self.pulse);
         let socket = Metered::new(socket, pulse, connection.clone(), options.message_bytes);
-        let config = Some(config(options));
-        let socket = WebSocketStream::from_raw_socket(socket, Role::Server, config).await;
-        let (mut sink, mut stream) = socket.split();
+        let socket = Socket::open(socket, config(options)).await;
         let mut session = None;
         let end = {
-            let mut writing = pin!(self.write(&mut sink));
+            let mut writing = pin!(self.write(&socket));
             let first = tokio::select! {
-                end = self.read(&mut stream, &mut session) => Err(end),
+                // What is read may set a deadline, so the deadlines are looked at behind it.
+                biased;
+                end = self.read(&socket, &mut session) => Err(end),
                 close = self.watch() => Err(End::Close(close)),
                 () = self.stop.requested() => Err(End::Close(Close::GOING_AWAY)),
                 end = &mut writing => Ok(end),
@@ -103,7 +94,7 @@ impl<A: App> Driver<A> {
             }
         };
         // On the heap, so that connections which live do not carry what only their end needs.
-        let ended = Box::pin(finish(end, sink, stream)).await;
+        let ended = Box::pin(finish(end, socket)).await;
         CLOSED.add_for(Ending::of(&ended), 1);
         connection.end(ended);
         if let Some(session) = session {
@@ -116,16 +107,15 @@ impl<A: App> Driver<A> {
 fn config(options: &Options) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(
-            options.message_bytes.max(options.outbox_bytes) * 2 + 2 * WRITE_BUFFER,
-        )
+        // Control frames only, each of which is written at once; messages go past the library.
+        .write_buffer_size(0)
+        .max_write_buffer_size(CONTROL_BUFFER)
         .max_message_size(Some(options.message_bytes))
         .max_frame_size(Some(options.message_bytes))
 }
 
 /// Closes the connection politely, if it is still there.
-async fn finish<S>(end: End, mut sink: Sending<S>, mut stream: Receiving<S>) -> Ended
+async fn finish<S>(end: End, socket: Socket<S>) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -140,23 +130,23 @@ where
     let frame = CloseFrame { code: close.code.into(), reason: close.short_reason().into() };
     if is_cut {
         // What it costs must end now; that the client may miss the reason is the lesser evil.
-        let last = send(&mut sink, vec![Message::Close(Some(frame))]);
+        let last = socket.control(Message::Close(Some(frame)));
         let _in_time = tokio::time::timeout(SHORT_WORDS, last).await.is_ok();
         return Ended::Server(close);
     }
     let polite = async {
-        if send(&mut sink, vec![Message::Close(Some(frame))]).await.is_err() {
+        if socket.control(Message::Close(Some(frame))).await.is_err() {
             return;
         }
         let (mut is_answered, mut left) = (false, LINGER);
         while 0 < left
-            && let Some(Ok(message)) = stream.next().await
+            && let Some(Ok(message)) = socket.next().await
         {
             is_answered |= message.is_close();
             left = left.saturating_sub(HEADER + message.len());
         }
-        if let (false, Ok(socket)) = (is_answered, sink.reunite(stream)) {
-            linger(socket).await;
+        if !is_answered {
+            linger(socket.into_inner(), left).await;
         }
     };
     // A client that does not take its close is simply cut off.
@@ -164,20 +154,18 @@ where
     Ended::Server(close)
 }
 
-/// Reads on for a while, so that the close is not lost.
+/// Reads on for a while, up to `left` bytes, so that the close is not lost.
 ///
 /// A socket that is dropped with bytes unread resets the connection, and a reset makes the other
 /// side throw away what it has not read yet: the reason for the end (RFC 1122 section 4.2.2.13).
-async fn linger<S>(mut socket: WebSocketStream<Metered<S>>)
+async fn linger<S>(mut socket: Metered<S>, mut left: usize)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let socket = socket.get_mut();
     if socket.shutdown().await.is_err() {
         return;
     }
     let mut scratch = vec![0; 4 * 1024];
-    let mut left = LINGER;
     while 0 < left {
         match socket.read(&mut scratch).await {
             Ok(count) if 0 < count => left = left.saturating_sub(count),

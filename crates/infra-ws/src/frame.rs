@@ -3,7 +3,18 @@
 use std::fmt;
 
 use bytes::Bytes;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// The longest header of a frame that is not masked.
+pub(crate) const MAX_HEADER: usize = 10;
+
+const FINAL: u8 = 0x80;
+const OPCODE_TEXT: u8 = 1;
+const OPCODE_BINARY: u8 = 2;
+
+/// Says that the length follows in 16 or 64 bits.
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
 
 /// An encoded message; cloning it shares the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +49,39 @@ impl Frame {
         self.len() == 0
     }
 
-    pub(crate) fn message(self) -> Message {
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Text(text) => Message::Text(text),
-            Self::Binary(bytes) => Message::Binary(bytes),
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
         }
+    }
+
+    /// Returns whether both are the very same bytes in memory.
+    pub(crate) fn shares(&self, other: &Self) -> bool {
+        let is_same_kind = matches!(self, Self::Text(_)) == matches!(other, Self::Text(_));
+        is_same_kind && std::ptr::eq(self.bytes(), other.bytes())
+    }
+
+    /// Puts the frame as a server sends it behind others: whole, not masked (RFC 6455 section 5.2).
+    pub(crate) fn encode(&self, into: &mut Vec<u8>) {
+        let (opcode, payload) = match self {
+            Self::Text(text) => (OPCODE_TEXT, text.as_bytes()),
+            Self::Binary(bytes) => (OPCODE_BINARY, bytes.as_ref()),
+        };
+        into.reserve(MAX_HEADER + payload.len());
+        into.push(FINAL | opcode);
+        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+            (Ok(length @ 0..LENGTH_16), _) => into.push(length),
+            (_, Ok(length)) => {
+                into.push(LENGTH_16);
+                into.extend_from_slice(&length.to_be_bytes());
+            }
+            (_, Err(_)) => {
+                into.push(LENGTH_64);
+                into.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+            }
+        }
+        into.extend_from_slice(payload);
     }
 }
 
@@ -87,6 +126,11 @@ impl std::error::Error for Unsent {}
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::protocol::frame::{
+        Frame as Theirs,
+        coding::{Data, OpCode},
+    };
+
     use super::*;
 
     #[test]
@@ -96,8 +140,24 @@ mod tests {
         let Frame::Binary(shared) = frame.clone() else { panic!("{frame:?}") };
         assert_eq!(shared.as_ptr(), bytes.as_ptr());
         assert_eq!((frame.len(), Frame::text("").is_empty()), (3, true));
-        assert_eq!(frame.message(), Message::Binary(bytes));
-        assert_eq!(Frame::text("a").message(), Message::text("a"));
+    }
+
+    #[test]
+    fn a_frame_of_each_length_is_what_the_library_would_write() {
+        for length in [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, 70_000] {
+            let payload = vec![b'x'; length];
+            let text = Frame::text(String::from_utf8(payload.clone()).unwrap());
+            for (frame, opcode) in
+                [(text, Data::Text), (Frame::binary(payload.clone()), Data::Binary)]
+            {
+                let (mut ours, mut theirs) = (vec![7], vec![7]);
+                frame.encode(&mut ours);
+                let message = Theirs::message(payload.clone(), OpCode::Data(opcode), true);
+                message.format(&mut theirs).unwrap();
+                assert_eq!(ours, theirs, "{length}");
+                assert!(ours.len() <= 1 + MAX_HEADER + length);
+            }
+        }
     }
 
     #[test]

@@ -21,18 +21,18 @@ impl Account {
         ledger.waiting += 1;
     }
 
-    pub(crate) fn settled(&self, fate: Settled) {
+    pub(crate) fn settled(&self, fate: Settled, messages: u64) {
         let mut ledger = self.0.lock();
-        ledger.waiting -= 1;
+        ledger.waiting -= messages;
         match fate {
-            Settled::Delivered => ledger.delivered += 1,
-            Settled::Dropped => ledger.dropped += 1,
-            Settled::Discarded => ledger.discarded += 1,
+            Settled::Delivered => ledger.delivered += messages,
+            Settled::Dropped => ledger.dropped += messages,
+            Settled::Discarded => ledger.discarded += messages,
         }
     }
 }
 
-/// What became of one message in the end.
+/// What became of messages in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
     Delivered,

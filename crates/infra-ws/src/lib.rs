@@ -56,11 +56,13 @@ mod metered;
 mod options;
 mod origin;
 mod outbox;
+mod post;
 mod reader;
 mod registry;
 pub mod resume;
 pub mod room;
 mod rooms;
+mod socket;
 #[cfg(feature = "suite")]
 pub mod suite;
 pub mod sync;

@@ -1,4 +1,7 @@
 //! A socket that tells when it last read, and since when a message is unfinished.
+//!
+//! It also takes frames to write past the WebSocket library, and keeps both from writing into the
+//! middle of the other's frame.
 
 use std::{
     io,
@@ -7,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -98,11 +101,46 @@ pub(crate) struct Metered<S> {
     connection: Connection,
     /// The longest message; what claims to be longer is refused before it is held.
     max: usize,
+    /// Frames that are written before anything else, and how many of their bytes were.
+    frames: Vec<u8>,
+    n_written: usize,
+    /// The library has written a part of its frames.
+    is_amid: bool,
 }
 
 impl<S> Metered<S> {
     pub(crate) fn new(inner: S, pulse: Arc<Pulse>, connection: Connection, max: usize) -> Self {
-        Self { inner, pulse, tracker: Tracker::default(), connection, max }
+        let tracker = Tracker::default();
+        let (frames, n_written, is_amid) = (Vec::new(), 0, false);
+        Self { inner, pulse, tracker, connection, max, frames, n_written, is_amid }
+    }
+
+    /// Returns whether the library must write the rest of its frames first.
+    pub(crate) const fn is_amid(&self) -> bool {
+        self.is_amid
+    }
+
+    /// Takes whole frames to write; the library must not be amid its own, nor others be left.
+    pub(crate) fn put(&mut self, frames: Vec<u8>) {
+        (self.frames, self.n_written) = (frames, 0);
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Metered<S> {
+    /// Writes the frames that were put in, until none is left.
+    pub(crate) fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.frames.get(self.n_written..)
+            && !rest.is_empty()
+        {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.n_written += written;
+        }
+        // Who is idle holds no buffer.
+        self.put(Vec::new());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -131,11 +169,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+        let this = self.get_mut();
+        ready!(this.poll_frames(cx))?;
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+        // The library always writes all it has, which are whole frames.
+        this.is_amid = written < buf.len();
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.poll_frames(cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,52 +6,53 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    budget::Budget,
+    budget::{Advance, Budget},
     close::Close,
-    frame::{Class, Frame, Unsent},
+    frame::{Class, Frame, MAX_HEADER, Unsent},
     lanes::{Lanes, Priority},
     ledger::{Account, Ledger, Settled},
     options::Options,
+    post::Post,
 };
 
-/// How many messages are written between two flushes.
-const BATCH: usize = 128;
+/// How many messages are written at once, at most.
+const BATCH: usize = 512;
 
-/// A message that waits.
-#[derive(Debug)]
-struct Waiting {
-    frame: Frame,
-    class: Class,
-    /// The room that sent it, if one did.
-    account: Option<Arc<Account>>,
-}
+/// After how many bytes no further message is written with them; held only while they are.
+const BATCH_BYTES: usize = 32 * 1024;
 
+/// In this order: a message to many touches the first part of each queue and little else, so that
+/// part should lie together.
 #[derive(Debug)]
+#[repr(C)]
 struct Queue {
-    lanes: Lanes<Waiting>,
+    /// Nothing is taken any more.
+    is_closed: bool,
     /// Bytes that wait or are being written: what the process holds for this client.
     bytes: usize,
+    /// Without what waits, which is what the lanes hold.
+    ledger: Ledger,
+    lanes: Lanes<Arc<Post>>,
     /// Messages and bytes of them that are being written.
     writing: (u64, usize),
-    /// The rooms on whose account they are.
-    accounts: Vec<Arc<Account>>,
-    ledger: Ledger,
+    /// The rooms on whose account they are, and how many of each.
+    accounts: Vec<(Arc<Account>, u64)>,
     exported: Ledger,
-    /// Set once: nothing is taken any more, and this is how it ends.
+    /// Set once: this is how it ends.
     close: Option<Close>,
-    is_ended: bool,
 }
 
 /// What the writer takes from the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// These messages are to be written; the connection closes behind what waits if so said.
-    Frames { frames: Vec<Frame>, is_closing: bool },
+    /// These frames are to be written; the connection closes behind what waits if so said.
+    Frames { frames: Vec<u8>, is_closing: bool },
     /// Everything was taken; close the connection.
     Close(Close),
 }
 
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Outbox {
     options: Arc<Options>,
     /// Of all clients of the hub together.
@@ -64,33 +65,31 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(options: Arc<Options>, budget: Arc<Budget>) -> Self {
         let queue = Queue {
-            lanes: Lanes::new(),
+            is_closed: false,
             bytes: 0,
+            ledger: Ledger::default(),
+            lanes: Lanes::new(),
             writing: (0, 0),
             accounts: Vec::new(),
-            ledger: Ledger::default(),
             exported: Ledger::default(),
             close: None,
-            is_ended: false,
         };
         let (changed, freed) = (Notify::new(), Notify::new());
         Self { options, budget, queue: Mutex::new(queue), changed, freed }
     }
 
-    /// Takes a message, or refuses it; never waits.
+    /// Takes a message, or refuses it; never waits. Its bytes are counted as `advance` says.
     pub(crate) fn push(
         &self,
-        frame: Frame,
-        class: Class,
+        post: Arc<Post>,
         at: Priority,
-        account: Option<&Arc<Account>>,
+        advance: &mut Advance,
     ) -> Result<(), Unsent> {
-        let waiting = Waiting { frame, class, account: account.map(Arc::clone) };
-        let (taken, is_news) = self.with(|queue| {
+        let (taken, is_news) = self.with_advance(advance, |queue| {
             let was_idle = queue.lanes.is_empty();
-            let taken = queue.push(waiting, at, &self.options);
+            let taken = queue.push(post, at, &self.options);
             // A refusal may have closed the connection, which the writer must hear as well.
-            (taken, was_idle || queue.is_closing())
+            (taken, was_idle || queue.is_closed)
         });
         // For whatever waited before the writer was told, or it looks once more when it has written.
         if is_news {
@@ -102,14 +101,14 @@ impl Outbox {
     /// Counts a message that a layer kept back as dropped.
     pub(crate) fn refuse(&self, account: Option<&Arc<Account>>) -> Result<(), Unsent> {
         self.with(|queue| {
-            if queue.is_closing() {
+            if queue.is_closed {
                 return Err(Unsent::Ended);
             }
             queue.ledger.enqueued += 1;
             queue.ledger.dropped += 1;
             if let Some(account) = account {
                 account.enqueued();
-                account.settled(Settled::Dropped);
+                account.settled(Settled::Dropped, 1);
             }
             Err(Unsent::Dropped)
         })
@@ -122,16 +121,15 @@ impl Outbox {
         at: Priority,
         patience: Duration,
     ) -> Result<(), Unsent> {
+        let post = Post::new(frame, Class::IfRoom, None);
         let taken = async {
             loop {
                 let mut freed = pin!(self.freed.notified());
                 // Listening begins before the look, so what is freed in between is not missed.
                 freed.as_mut().enable();
                 let taken = self.with(|queue| {
-                    let is_time = queue.is_closing() || queue.has_room(&frame, &self.options);
-                    let class = Class::IfRoom;
-                    let waiting = || Waiting { frame: frame.clone(), class, account: None };
-                    is_time.then(|| queue.push(waiting(), at, &self.options))
+                    let is_time = queue.is_closed || queue.has_room(&post.frame, &self.options);
+                    is_time.then(|| queue.push(Arc::clone(&post), at, &self.options))
                 });
                 if let Some(taken) = taken {
                     self.changed.notify_one();
@@ -145,9 +143,7 @@ impl Outbox {
 
     /// Lets what waits be delivered, then ends the connection. The first close counts.
     pub(crate) fn close(&self, close: Close) {
-        self.with(|queue| {
-            queue.close.get_or_insert(close);
-        });
+        self.with(|queue| queue.close(close));
         self.changed.notify_one();
         self.freed.notify_waiters();
     }
@@ -155,7 +151,7 @@ impl Outbox {
     /// Ends the connection without delivering what waits.
     pub(crate) fn shed(&self, close: Close) {
         self.with(|queue| {
-            queue.close.get_or_insert(close);
+            queue.close(close);
             queue.discard_waiting();
         });
         self.changed.notify_one();
@@ -188,11 +184,7 @@ impl Outbox {
     /// Counts the messages that were taken last as written.
     pub(crate) fn delivered(&self) {
         self.with(|queue| {
-            let (messages, bytes) = std::mem::take(&mut queue.writing);
-            queue.bytes -= bytes;
-            queue.ledger.waiting -= messages;
-            queue.ledger.delivered += messages;
-            queue.accounts.drain(..).for_each(|account| account.settled(Settled::Delivered));
+            queue.ledger.delivered += queue.written(Settled::Delivered);
             queue.export();
         });
         self.freed.notify_waiters();
@@ -201,22 +193,18 @@ impl Outbox {
     /// Ends the queue: what waits or is half written is discarded.
     pub(crate) fn end(&self) -> Ledger {
         let ledger = self.with(|queue| {
-            queue.is_ended = true;
+            queue.is_closed = true;
             queue.discard_waiting();
-            let (messages, bytes) = std::mem::take(&mut queue.writing);
-            queue.bytes -= bytes;
-            queue.ledger.waiting -= messages;
-            queue.ledger.discarded += messages;
-            queue.accounts.drain(..).for_each(|account| account.settled(Settled::Discarded));
+            queue.ledger.discarded += queue.written(Settled::Discarded);
             queue.export();
-            queue.ledger
+            queue.ledger()
         });
         self.freed.notify_waiters();
         ledger
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        self.with(|queue| queue.ledger)
+        self.with(|queue| queue.ledger())
     }
 
     /// Returns how many bytes wait or are being written.
@@ -231,11 +219,15 @@ impl Outbox {
 
     /// Works on the queue and tells the budget what it holds more or less afterwards.
     fn with<T>(&self, work: impl FnOnce(&mut Queue) -> T) -> T {
+        self.with_advance(&mut Advance::none(), work)
+    }
+
+    fn with_advance<T>(&self, advance: &mut Advance, work: impl FnOnce(&mut Queue) -> T) -> T {
         let mut queue = self.queue.lock();
         let before = queue.bytes;
         let result = work(&mut queue);
         match queue.bytes.cmp(&before) {
-            std::cmp::Ordering::Greater => self.budget.add(queue.bytes - before),
+            std::cmp::Ordering::Greater => advance.take(&self.budget, queue.bytes - before),
             std::cmp::Ordering::Less => self.budget.sub(before - queue.bytes),
             std::cmp::Ordering::Equal => {}
         }
@@ -244,12 +236,13 @@ impl Outbox {
 }
 
 impl Queue {
-    const fn is_closing(&self) -> bool {
-        self.is_ended || self.close.is_some()
+    fn close(&mut self, close: Close) {
+        self.close.get_or_insert(close);
+        self.is_closed = true;
     }
 
-    fn push(&mut self, new: Waiting, at: Priority, options: &Options) -> Result<(), Unsent> {
-        if self.is_closing() {
+    fn push(&mut self, new: Arc<Post>, at: Priority, options: &Options) -> Result<(), Unsent> {
+        if self.is_closed {
             return Err(Unsent::Ended);
         }
         let class = new.class;
@@ -267,15 +260,14 @@ impl Queue {
             }
             self.ledger.dropped += 1;
             if let Some(account) = &new.account {
-                account.settled(Settled::Dropped);
+                account.settled(Settled::Dropped, 1);
             }
             if class != Class::Durable {
                 return Err(Unsent::Dropped);
             }
-            self.close = Some(options.codes.slow.clone());
+            self.close(options.codes.slow.clone());
             return Err(Unsent::TooSlow);
         }
-        self.ledger.waiting += 1;
         self.bytes += new.frame.len();
         self.lanes.push(at, new);
         Ok(())
@@ -291,42 +283,63 @@ impl Queue {
             return false;
         };
         self.bytes -= victim.frame.len();
-        self.ledger.waiting -= 1;
         self.ledger.dropped += 1;
-        if let Some(account) = victim.account {
-            account.settled(Settled::Dropped);
+        if let Some(account) = &victim.account {
+            account.settled(Settled::Dropped, 1);
         }
         true
     }
 
     fn discard_waiting(&mut self) {
-        let (messages, bytes) = self.writing;
         while let Some(waiting) = self.lanes.pop() {
-            if let Some(account) = waiting.account {
-                account.settled(Settled::Discarded);
+            self.bytes -= waiting.frame.len();
+            self.ledger.discarded += 1;
+            if let Some(account) = &waiting.account {
+                account.settled(Settled::Discarded, 1);
             }
         }
         self.lanes.clear();
-        self.bytes = bytes;
-        self.ledger.discarded += self.ledger.waiting - messages;
-        self.ledger.waiting = messages;
+    }
+
+    /// Forgets what was being written, and returns how many messages it was.
+    fn written(&mut self, fate: Settled) -> u64 {
+        let (messages, bytes) = std::mem::take(&mut self.writing);
+        self.bytes -= bytes;
+        self.accounts.drain(..).for_each(|(account, count)| account.settled(fate, count));
+        messages
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger { waiting: self.lanes.len() as u64 + self.writing.0, ..self.ledger }
     }
 
     fn take(&mut self) -> Option<Batch> {
         if self.lanes.is_empty() {
             return self.close.clone().map(Batch::Close);
         }
-        let mut frames = Vec::with_capacity(self.lanes.len().min(BATCH));
-        let mut bytes = 0;
-        while frames.len() < BATCH
-            && let Some(Waiting { frame, class: _, account }) = self.lanes.pop()
+        let whole = self.bytes + self.lanes.len() * MAX_HEADER;
+        let mut frames = Vec::with_capacity(whole.min(BATCH_BYTES));
+        let (mut messages, mut bytes) = (0, 0);
+        while messages < BATCH
+            && frames.len() < BATCH_BYTES
+            && let Some(post) = self.lanes.pop()
         {
-            bytes += frame.len();
-            frames.push(frame);
-            self.accounts.extend(account);
+            post.frame.encode(&mut frames);
+            messages += 1;
+            bytes += post.frame.len();
+            self.charge(post.account.as_ref());
         }
-        self.writing = (frames.len() as u64, bytes);
+        self.writing = (messages as u64, bytes);
         Some(Batch::Frames { frames, is_closing: self.close.is_some() })
+    }
+
+    /// Remembers on whose account a message is that is being written.
+    fn charge(&mut self, account: Option<&Arc<Account>>) {
+        let Some(account) = account else { return };
+        match self.accounts.last_mut() {
+            Some((last, count)) if Arc::ptr_eq(last, account) => *count += 1,
+            Some(_) | None => self.accounts.push((Arc::clone(account), 1)),
+        }
     }
 
     fn export(&mut self) {
@@ -349,18 +362,19 @@ mod tests {
     }
 
     fn send(outbox: &Outbox, text: &str, class: Class) -> Result<(), Unsent> {
-        outbox.push(Frame::text(text), class, Priority::Normal, None)
+        let post = Post::new(Frame::text(text), class, None);
+        outbox.push(post, Priority::Normal, &mut Advance::none())
     }
 
     fn texts(batch: Batch) -> Vec<String> {
         let Batch::Frames { frames, .. } = batch else { panic!("{batch:?}") };
-        frames
-            .into_iter()
-            .map(|frame| match frame {
-                Frame::Text(text) => text.to_string(),
-                Frame::Binary(bytes) => format!("{bytes:?}"),
-            })
-            .collect()
+        let (mut rest, mut texts) = (frames.as_slice(), Vec::new());
+        while let [_, length, others @ ..] = rest {
+            let (text, others) = others.split_at(usize::from(*length));
+            texts.push(String::from_utf8(text.to_vec()).unwrap());
+            rest = others;
+        }
+        texts
     }
 
     #[tokio::test]
@@ -403,17 +417,18 @@ mod tests {
     async fn the_first_close_counts_and_comes_after_what_waits() {
         let outbox = outbox(10, 100);
         let binary = Frame::binary(&b"x"[..]);
-        assert_eq!(outbox.push(binary, Class::Durable, Priority::Normal, None), Ok(()));
+        let post = Post::new(binary, Class::Durable, None);
+        assert_eq!(outbox.push(post, Priority::Normal, &mut Advance::none()), Ok(()));
         outbox.close(Close::RESTART);
         outbox.close(Close::NORMAL);
-        assert_eq!(texts(outbox.next().await), ["b\"x\""]);
+        assert_eq!(texts(outbox.next().await), ["x"]);
         assert_eq!(outbox.next().await, Batch::Close(Close::RESTART));
     }
 
     #[tokio::test]
     async fn a_shed_connection_delivers_nothing_more() {
-        let outbox = outbox(200, 1_000);
-        for _ in 0..150 {
+        let outbox = outbox(BATCH + 100, 1_000);
+        for _ in 0..BATCH + 22 {
             send(&outbox, "x", Class::Durable).unwrap();
         }
         assert_eq!(texts(outbox.next().await).len(), BATCH);
@@ -421,7 +436,7 @@ mod tests {
         assert_eq!(outbox.bytes(), BATCH, "the batch that is being written is still held");
         assert_eq!(outbox.next().await, Batch::Close(SLOW));
         let ended = outbox.end();
-        assert_eq!((ended.discarded, outbox.bytes()), (150, 0));
+        assert_eq!((ended.discarded, outbox.bytes()), (BATCH as u64 + 22, 0));
         assert!(ended.is_balanced());
     }
 
@@ -459,11 +474,14 @@ mod tests {
                 let outbox = &boxes[which];
                 let frame = Frame::text("x".repeat(length));
                 let at = urgency[length % 4];
+                let push = |frame, class| {
+                    outbox.push(Post::new(frame, class, None), at, &mut Advance::none())
+                };
                 let _taken = match step {
-                    0 => outbox.push(frame, Class::Durable, at, None),
-                    1 | 2 => outbox.push(frame, Class::Ephemeral, at, None),
-                    3 | 4 => outbox.push(frame, Class::Latest(length as u64 % 3), at, None),
-                    5 => outbox.push(frame, Class::IfRoom, at, None),
+                    0 => push(frame, Class::Durable),
+                    1 | 2 => push(frame, Class::Ephemeral),
+                    3 | 4 => push(frame, Class::Latest(length as u64 % 3)),
+                    5 => push(frame, Class::IfRoom),
                     6 if length == 0 => { outbox.shed(SLOW); Ok(()) }
                     7 if length == 0 => { outbox.close(SLOW); Ok(()) }
                     8 if length == 0 => { outbox.end(); Ok(()) }

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use infra_core::clock::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{self, Message, error::ProtocolError};
@@ -11,7 +11,8 @@ use crate::{
     app::{App, Inbound},
     close::Close,
     connection::Ended,
-    driver::{Driver, End, Receiving},
+    driver::{Driver, End},
+    socket::Socket,
     telemetry::RECEIVED,
 };
 
@@ -24,11 +25,7 @@ struct Controls {
 
 impl<A: App> Driver<A> {
     /// Reads messages and hands them to the application.
-    pub(crate) async fn read<S>(
-        &self,
-        stream: &mut Receiving<S>,
-        session: &mut Option<A::Session>,
-    ) -> End
+    pub(crate) async fn read<S>(&self, socket: &Socket<S>, session: &mut Option<A::Session>) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -37,7 +34,7 @@ impl<A: App> Driver<A> {
             Err(end) => return end,
         };
         let mut controls = Controls { since: self.pulse.now(), count: 0 };
-        let first = self.message(stream, &mut controls);
+        let first = self.message(socket, &mut controls);
         let Ok(mut next) = tokio::time::timeout(self.options.first_message, first).await else {
             return End::Close(self.options.codes.first_message.clone());
         };
@@ -50,7 +47,7 @@ impl<A: App> Driver<A> {
             if let Err(end) = self.work(self.app.message(session, inbound)).await {
                 return end;
             }
-            next = self.message(stream, &mut controls).await;
+            next = self.message(socket, &mut controls).await;
         }
     }
 
@@ -67,17 +64,13 @@ impl<A: App> Driver<A> {
     }
 
     /// Returns the next message of the client, or how the connection ends.
-    async fn message<S>(
-        &self,
-        stream: &mut Receiving<S>,
-        controls: &mut Controls,
-    ) -> Result<Inbound, End>
+    async fn message<S>(&self, socket: &Socket<S>, controls: &mut Controls) -> Result<Inbound, End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut code = None;
         loop {
-            match stream.next().await {
+            match socket.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(Inbound::Text(text)),
                 Some(Ok(Message::Binary(bytes))) => return Ok(Inbound::Binary(bytes)),
                 // The library answers pings by itself.

@@ -1,12 +1,17 @@
 //! Rooms: named sets of connections that hear the same broadcasts.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 
 use crate::{
     connection::{Connection, ConnectionId},
     frame::{Class, Frame},
+    lanes::Priority,
+    post::Fanout,
 };
 
 /// Named sets of connections. A room exists while somebody is in it.
@@ -61,7 +66,12 @@ impl Rooms {
         let state = self.0.read();
         let members = state.members.get(room).into_iter().flatten();
         let others = members.filter(|(id, _)| Some(**id) != except);
-        others.filter(|(_, connection)| connection.send(frame.clone(), class)).count()
+        let mut fanout = Fanout::new(class, None);
+        let post = fanout.post(frame.clone());
+        let mut send = |connection: &Connection| {
+            connection.offer_post(Arc::clone(&post), Priority::Normal, &mut fanout.advance)
+        };
+        others.filter(|(_, connection)| send(connection).is_ok()).count()
     }
 
     /// Returns how many connections are in a room.

@@ -3,17 +3,16 @@
 use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt};
 use infra_core::clock::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     app::App,
     connection::{ConnectionId, Ended},
-    driver::{Driver, End, Sending},
-    frame::Frame,
+    driver::{Driver, End},
     outbox::Batch,
+    socket::Socket,
 };
 
 impl<A: App> Driver<A> {
@@ -22,7 +21,7 @@ impl<A: App> Driver<A> {
     ///
     /// A write that takes longer than its deadline ends the connection, and so does a close behind
     /// which what waits takes longer than one deadline in all.
-    pub(crate) async fn write<S>(&self, sink: &mut Sending<S>) -> End
+    pub(crate) async fn write<S>(&self, socket: &Socket<S>) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -31,24 +30,31 @@ impl<A: App> Driver<A> {
             pin!(tokio::time::sleep(first_ping(self.connection.id(), options.heartbeat)));
         let mut closing: Option<Instant> = None;
         loop {
-            let (messages, is_ping) = tokio::select! {
+            let frames = tokio::select! {
                 batch = outbox.next() => match batch {
                     Batch::Frames { frames, is_closing } => {
                         if is_closing {
                             closing.get_or_insert_with(|| self.pulse.now());
                         }
-                        (frames.into_iter().map(Frame::message).collect(), false)
+                        Some(frames)
                     }
                     Batch::Close(close) => return End::Close(close),
                 },
                 () = &mut ping => {
                     ping.set(tokio::time::sleep(options.heartbeat));
-                    (vec![Message::Ping(Bytes::new())], true)
+                    None
+                }
+            };
+            let is_ping = frames.is_none();
+            let work = async {
+                match frames {
+                    Some(frames) => socket.write(frames).await,
+                    None => socket.control(Message::Ping(Bytes::new())).await,
                 }
             };
             let spent = closing.map_or(Duration::ZERO, |since| self.pulse.now().since(since));
             let deadline = options.write.saturating_sub(spent);
-            match tokio::time::timeout(deadline, send(sink, messages)).await {
+            match tokio::time::timeout(deadline, work).await {
                 Ok(Ok(())) if is_ping => {}
                 Ok(Ok(())) => outbox.delivered(),
                 Ok(Err(_)) => return End::Client(Ended::Lost),
@@ -63,17 +69,6 @@ fn first_ping(id: ConnectionId, heartbeat: Duration) -> Duration {
     // Multiples of the golden ratio fill the interval evenly (Fibonacci hashing).
     let spread = u32::try_from((id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 33).unwrap_or(0);
     heartbeat.mul_f64(1.0 - f64::from(spread) / f64::from(1_u32 << 31) / 2.0)
-}
-
-/// Writes messages with one flush behind them.
-pub(crate) async fn send<W>(sink: &mut W, messages: Vec<Message>) -> Result<(), tungstenite::Error>
-where
-    W: Sink<Message, Error = tungstenite::Error> + Unpin,
-{
-    for message in messages {
-        sink.feed(message).await?;
-    }
-    sink.flush().await
 }
 
 #[cfg(test)]

@@ -173,7 +173,8 @@ async fn rooms(listener: TcpListener, address: SocketAddr) {
     obey(address, async |_| {}).await;
 }
 
-/// What a user of a bare library writes: a queue for each client, which is written in batches.
+/// What a user of a bare library writes: a queue for each client. Tungstenite writes what waits in
+/// batches; fastwebsockets has no buffer for that, and writes each message.
 type Clients<T> = Arc<Mutex<Vec<mpsc::UnboundedSender<T>>>>;
 
 fn enlist<T>(clients: &Clients<T>) -> mpsc::UnboundedReceiver<T> {
@@ -190,9 +191,10 @@ async fn tungstenite(listener: TcpListener, address: SocketAddr) {
             let clients = Arc::clone(&accepting);
             tokio::spawn(async move {
                 socket.set_nodelay(true).unwrap();
+                // As the hub reads, and half of what it writes at once.
                 let config = WebSocketConfig::default()
-                    .read_buffer_size(4 * 1024)
-                    .write_buffer_size(4 * 1024);
+                    .read_buffer_size(2 * 1024)
+                    .write_buffer_size(16 * 1024);
                 let accepted = tokio_tungstenite::accept_async_with_config(socket, Some(config));
                 let Ok(mut socket) = accepted.await else { return };
                 if socket.send(Message::text("welcome")).await.is_err() {

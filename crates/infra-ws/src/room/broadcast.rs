@@ -9,6 +9,7 @@ use crate::{
     connection::{Connection, ConnectionId},
     frame::Class,
     lanes::Priority,
+    post::Fanout,
     wire::{Encoded, ServerMessage},
 };
 
@@ -113,10 +114,11 @@ impl<'a, H: RoomHandler> Broadcast<'a, H> {
         let account = self.room.and_then(|room| self.server.find(room));
         let account = account.as_ref().map(|room| &room.account);
         let encoded = Encoded::new(ServerMessage::Message { room, data });
-        let mut sent = Sent::default();
+        let (mut sent, mut fanout) = (Sent::default(), Fanout::new(self.class, account));
         for connection in self.to.into_values() {
             let frame = encoded.frame(codec_of(&connection));
-            let taken = connection.offer_for(frame, self.class, self.priority, account);
+            let post = fanout.post(frame);
+            let taken = connection.offer_post(post, self.priority, &mut fanout.advance);
             match taken {
                 Ok(()) => sent.queued += 1,
                 Err(_) => sent.refused += 1,

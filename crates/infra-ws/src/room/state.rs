@@ -17,11 +17,13 @@ use super::{
     synced::{Following, Synced},
 };
 use crate::{
+    budget::Advance,
     connection::{Connection, ConnectionId},
     frame::Class,
     history::{Entry, Place},
     lanes::Priority,
     ledger::Account,
+    post::{Fanout, Post},
     telemetry::ROOMS,
     wire::{Cause, Codec, Encoded, Event, Present, ServerMessage},
 };
@@ -117,11 +119,13 @@ impl Room {
         class: Class,
         except: Option<ConnectionId>,
     ) -> (usize, usize) {
-        let encoded = Encoded::new(message);
+        let (encoded, mut fanout) =
+            (Encoded::new(message), Fanout::new(class, Some(&self.account)));
         let inside = self.inside();
         let links = inside.links.iter().filter(|(id, _)| Some(**id) != except);
-        let (taken, refused): (Vec<_>, Vec<_>) =
-            links.map(|(_, link)| link.send(self, &encoded, class)).partition(|is_taken| *is_taken);
+        let (taken, refused): (Vec<_>, Vec<_>) = links
+            .map(|(_, link)| link.send_of_many(&encoded, &mut fanout))
+            .partition(|is_taken| *is_taken);
         (taken.len(), refused.len())
     }
 
@@ -152,6 +156,7 @@ impl Room {
             })
         };
         let (mut full, mut hidden) = (None, None);
+        let mut fanout = Fanout::new(Class::Durable, Some(&self.account));
         for link in inside.links.values_mut() {
             if link.holds_back(entry.offset, &data, held_back) {
                 continue;
@@ -161,7 +166,7 @@ impl Room {
                 Sight::Hidden => hidden.get_or_insert_with(|| event(Value::Null)),
                 Sight::Redacted(data) => &mut event(data),
             };
-            link.send(self, encoded, Class::Durable);
+            link.send_of_many(encoded, &mut fanout);
         }
         step
     }
@@ -257,8 +262,13 @@ impl Inside {
 
 impl Link {
     pub(super) fn send(&self, room: &Room, encoded: &Encoded, class: Class) -> bool {
-        let frame = encoded.frame(self.codec);
-        self.connection.offer_for(frame, class, Priority::Normal, Some(&room.account)).is_ok()
+        let post = Post::new(encoded.frame(self.codec), class, Some(&room.account));
+        self.connection.offer_post(post, Priority::Normal, &mut Advance::none()).is_ok()
+    }
+
+    fn send_of_many(&self, encoded: &Encoded, fanout: &mut Fanout<'_>) -> bool {
+        let post = fanout.post(encoded.frame(self.codec));
+        self.connection.offer_post(post, Priority::Normal, &mut fanout.advance).is_ok()
     }
 
     /// Returns whether an event is not to be sent now: it is held back, or it was seen.
