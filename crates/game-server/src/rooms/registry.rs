@@ -244,7 +244,27 @@ impl Registry {
     /// Forgets the rooms whose tasks have ended; returns how many are left.
     fn sweep(&self) -> usize {
         let mut rooms = self.rooms.lock();
-        rooms.retain(|_, slot| !slot.get().is_some_and(RoomHandle::is_closed));
+        rooms.retain(|_, slot| is_needed(slot));
         rooms.len()
+    }
+}
+
+/// Returns whether a room is in memory, or is being loaded by whoever holds its slot too.
+fn is_needed(slot: &Slot) -> bool {
+    let is_loading = 1 < Arc::strong_count(slot);
+    slot.get().map_or(is_loading, |handle| !handle.is_closed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_whose_load_failed_is_given_up_once_nobody_tries_again() {
+        let slot = Slot::default();
+        let loader = Arc::clone(&slot);
+        assert!(is_needed(&slot));
+        drop(loader);
+        assert!(!is_needed(&slot));
     }
 }
