@@ -52,6 +52,7 @@ impl RoomTask {
             let events = missed.iter().map(decode_event).collect::<Result<Vec<_>>>()?;
             self.broadcast(&events, Duration::ZERO);
             self.summarize();
+            self.dismiss();
         }
         Ok(())
     }

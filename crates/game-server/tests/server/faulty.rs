@@ -33,6 +33,8 @@ pub(crate) enum Weather {
     Rough = 1,
     /// They are gone: half of the calls fail at once, half of them never come back.
     Outage = 2,
+    /// Writes are done and then said to be of unknown fate; reads are served.
+    Doubtful = 3,
 }
 
 /// What befalls the calls of stores; clones share it.
@@ -80,6 +82,10 @@ impl Faults {
             }
             struck.fetch_add(1, Ordering::SeqCst);
             std::future::pending::<()>().await;
+        }
+        if weather == Weather::Doubtful as u8 && kind == ErrorKind::Indeterminate {
+            let _done = call.await?;
+            return fail(kind);
         }
         if weather == Weather::Rough as u8 {
             match drawn {
