@@ -413,7 +413,7 @@ impl<'a, P: Label + 'static> Ending<'a, P> {
         if !is_done {
             shared.board.error(place.room);
         }
-        shared.flights.record(place.room, place.version, &format!("{kind}: {record}"));
+        shared.flights.record(place.room, place.version, format!("{kind}: {record}"));
         shared.stream.publish(self.step.draft(kind, place));
     }
 }

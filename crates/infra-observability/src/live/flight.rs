@@ -1,6 +1,7 @@
 //! The flight recorder: the last things that happened in each room, kept for when it goes wrong.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::Arc,
@@ -24,7 +25,7 @@ pub struct Record {
     /// The version of the room's state after it.
     pub version: u64,
     /// What it was, without anything secret.
-    pub what: String,
+    pub what: Cow<'static, str>,
 }
 
 /// What was recorded of a room when something went wrong.
@@ -49,6 +50,35 @@ struct Tapes {
     dumps: VecDeque<Dump>,
 }
 
+impl Tapes {
+    /// Writes to the tape of a room; at most so many rooms, and records of each, are kept.
+    fn write(&mut self, room: &str, record: Record, (n_rooms, n_records): (usize, usize)) {
+        self.turn += 1;
+        if !self.rooms.contains_key(room) {
+            self.rooms.insert(room.to_owned(), Default::default());
+        }
+        let Some((last, tape)) = self.rooms.get_mut(room) else { return };
+        tape.push_back(record);
+        if n_records < tape.len() {
+            tape.pop_front();
+        }
+        let before = std::mem::replace(last, self.turn);
+        let name = self.order.remove(&before).unwrap_or_else(|| room.to_owned());
+        self.order.insert(self.turn, name);
+        while n_rooms < self.rooms.len() {
+            let Some((_, idlest)) = self.order.pop_first() else { break };
+            self.rooms.remove(&idlest);
+        }
+    }
+}
+
+fn cut(what: Cow<'static, str>) -> Cow<'static, str> {
+    match what.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => what.get(..end).unwrap_or_default().to_owned().into(),
+        None => what,
+    }
+}
+
 /// Records the last things of each room, in bounded memory. Cheap to clone.
 ///
 /// When more rooms are recorded than may be, the one that was idle longest is forgotten.
@@ -67,24 +97,9 @@ impl FlightRecorder {
     }
 
     /// Records what happened in a room; the text is cut at 256 characters.
-    pub fn record(&self, room: &str, version: u64, what: &str) {
-        let at = self.clock.wall();
-        let what = what.chars().take(MAX_TEXT).collect();
-        let mut tapes = self.tapes.lock();
-        tapes.turn += 1;
-        let turn = tapes.turn;
-        let tape = tapes.rooms.entry(room.to_owned()).or_default();
-        let last = std::mem::replace(&mut tape.0, turn);
-        tape.1.push_back(Record { at, version, what });
-        if self.records < tape.1.len() {
-            tape.1.pop_front();
-        }
-        tapes.order.remove(&last);
-        tapes.order.insert(turn, room.to_owned());
-        while self.rooms < tapes.rooms.len() {
-            let Some((_, idlest)) = tapes.order.pop_first() else { break };
-            tapes.rooms.remove(&idlest);
-        }
+    pub fn record(&self, room: &str, version: u64, what: impl Into<Cow<'static, str>>) {
+        let record = Record { at: self.clock.wall(), version, what: cut(what.into()) };
+        self.tapes.lock().write(room, record, (self.rooms, self.records));
     }
 
     /// Returns what is recorded of a room, oldest first.
@@ -165,7 +180,7 @@ mod tests {
         assert_eq!(versions, [3, 4, 5]);
         recorder.record("b", 1, "move");
         recorder.record("a", 6, "move");
-        recorder.record("c", 1, &"x".repeat(1_000));
+        recorder.record("c", 1, "x".repeat(1_000));
         assert!(recorder.tape("b").is_empty());
         assert_eq!(recorder.tape("c")[0].what.len(), 256);
         recorder.forget("a");

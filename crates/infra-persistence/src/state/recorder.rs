@@ -37,6 +37,9 @@ impl FlightRecorder {
 
     /// Writes what is recorded to the log, as one event of level error.
     pub(super) fn dump(&self, stream: &StreamName, why: &str) {
+        if self.capacity == 0 {
+            return;
+        }
         let recorded = serde_json::to_string(&self.transitions).unwrap_or_default();
         tracing::error!(%stream, why, recorded, "the last transitions of a machine");
     }

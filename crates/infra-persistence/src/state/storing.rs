@@ -23,9 +23,12 @@ use super::{
 impl<M: Persistent> Durable<M> {
     /// Stores a change by the strategy; afterwards `version` is that of the change.
     pub(super) async fn store(&mut self, next: &M, recorded: Vec<NewEvent>) -> Result<()> {
+        // More than the recorder holds would only push each other out.
+        let n_passed = recorded.len().saturating_sub(self.journal.options.n_recorded);
         let steps: Vec<Transition> = recorded
             .iter()
             .zip(1..)
+            .skip(n_passed)
             .map(|(event, ahead)| {
                 Transition::planned(event, self.version.plus(ahead), &*self.journal.options.clock)
             })
