@@ -46,7 +46,7 @@ pub enum Outcome<M: Persistent> {
 /// what the store has.
 ///
 /// Snapshots are taken beside the commands and never make one wait or fail, except where they are all that is
-/// kept.
+/// kept. Beside events they are handed to the operating system only: a loss of power may take the newest.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use infra_core::{
     Error, ErrorKind, Result,
+    durability::Durability,
     snapshot::{Snapshot, SnapshotStore},
     version::Version,
 };
@@ -47,7 +48,7 @@ impl<M: Persistent> Durable<M> {
         while self.snapshots.join_next().await.is_some() {}
     }
 
-    /// Takes a snapshot now; of a strategy without snapshots it is `Unsupported`.
+    /// Takes a snapshot now, at the durability of the options; of a strategy without snapshots it is `Unsupported`.
     ///
     /// # Errors
     ///
@@ -118,7 +119,12 @@ async fn take_snapshot<M: Persistent>(
 ) -> Result<()> {
     let options = &journal.options;
     let snapshot = sealed(journal, machine, at)?;
-    snapshots.put_snapshot(snapshot, options.durability, options.fence.clone()).await?;
+    let durability = match reason {
+        Reason::Manual => options.durability,
+        // The events are the truth: the disk has more urgent writes than what shortens their replay.
+        _ => options.durability.min(Durability::Buffered),
+    };
+    snapshots.put_snapshot(snapshot, durability, options.fence.clone()).await?;
     telemetry::SNAPSHOTS.add_for(reason, 1);
     if !matches!(options.strategy, Strategy::Versioned(_)) {
         snapshots.prune(&journal.stream, options.policy.kept()).await?;
