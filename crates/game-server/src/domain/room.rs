@@ -142,6 +142,16 @@ impl Room {
         self.chairs[seat].occupant.name()
     }
 
+    /// Returns whether a bot has a seat as its own.
+    pub fn is_bot(&self, seat: Seat) -> bool {
+        self.chairs[seat].occupant.is_bot()
+    }
+
+    /// Returns the round of the game, from 1, also after its end; 0 before it began.
+    pub fn round(&self) -> u8 {
+        self.game.as_ref().map_or(0, |game| game.round.number)
+    }
+
     /// Returns the answer that a player's action got, if it was the player's last one.
     pub fn answer(&self, player: PlayerId, action: ActionNumber) -> Option<Answer> {
         let last = self.last_answered(player)?;

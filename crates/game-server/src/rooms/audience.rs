@@ -3,7 +3,7 @@
 use infra_ws::{Class, Close as WsClose, Connection, ConnectionId, Frame};
 
 use crate::{
-    domain::{BySeat, Event, PlayerId, Room, Seat, SeatView, Viewer, is_shared, view},
+    domain::{BySeat, Event, PlayerId, Room, Seat, Viewer, is_shared, view},
     protocol::{Close, Presence, ServerMessage},
 };
 
@@ -98,10 +98,6 @@ impl Audience {
 
     /// Returns who is connected.
     pub(super) fn present(&self, room: &Room) -> Presence {
-        let seats = room.view(Viewer::Spectator).map(|view| view.seats);
-        let is_bot = |seat: Seat| {
-            seats.as_ref().is_some_and(|seats| matches!(seats[seat], SeatView::Bot { .. }))
-        };
         let is_here = |seat: Seat| {
             let player = room.player_at(seat);
             player.is_some() && self.0.iter().any(|listener| listener.player == player)
@@ -111,7 +107,7 @@ impl Audience {
         };
         let seated = self.0.iter().filter(sits).count();
         Presence {
-            connected: BySeat::from_fn(|seat| is_bot(seat) || is_here(seat)),
+            connected: BySeat::from_fn(|seat| room.is_bot(seat) || is_here(seat)),
             spectators: u32::try_from(self.0.len() - seated).unwrap_or(u32::MAX),
         }
     }

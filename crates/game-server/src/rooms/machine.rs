@@ -37,10 +37,10 @@ impl Stores {
     /// Returns how each room is kept: its events, and a snapshot after each hundred and when it leaves memory.
     ///
     /// No fence is committed: its mark would take an offset that players count. A room has one owner, its task;
-    /// whoever else wrote it would be refused by the expected version.
+    /// whoever else wrote it would be refused by the expected version. What it did last is in its diary.
     pub(super) fn machine(&self, clock: Arc<dyn Clock>) -> DurableOptions {
         let (events, snapshots) = (Arc::clone(&self.events), Arc::clone(&self.snapshots));
-        DurableOptions::new(Strategy::Hybrid { events, snapshots }, clock)
+        DurableOptions::new(Strategy::Hybrid { events, snapshots }, clock).recorded(0)
     }
 }
 

@@ -3,7 +3,7 @@
 use infra_core::clock::Instant;
 
 use crate::{
-    domain::{Phase, Room, SeatView, Status, Viewer},
+    domain::{Phase, Room, Seat, Status},
     protocol::{RoomCode, RoomSummary, admin::RoomRow},
 };
 
@@ -27,21 +27,21 @@ pub struct Summary {
 impl Summary {
     /// Summarizes a room; `None` before it was created.
     pub fn of(code: RoomCode, room: &Room, active: Instant) -> Option<Self> {
-        let view = room.view(Viewer::Spectator)?;
-        let count = |is: fn(&SeatView) -> bool| {
-            u8::try_from(view.seats.values().filter(|seat| is(seat)).count()).unwrap_or(u8::MAX)
+        let status = room.status()?;
+        let count = |sits: &dyn Fn(Seat) -> bool| {
+            let seats = Seat::ALL.into_iter().filter(|seat| sits(*seat));
+            u8::try_from(seats.count()).unwrap_or(u8::MAX)
         };
-        let people = count(|seat| matches!(seat, SeatView::Person { .. }));
-        let bots = count(|seat| matches!(seat, SeatView::Bot { .. }));
-        let host = view.host.and_then(|seat| room.name_at(seat)).cloned();
-        let round = view.game.as_ref().map_or(0, |game| game.round);
-        let running = view.game.as_ref().filter(|_| view.status == Status::InGame);
+        let people = count(&|seat| room.player_at(seat).is_some());
+        let bots = count(&|seat| room.is_bot(seat));
+        let host = room.host().and_then(|seat| room.name_at(seat)).cloned();
+        let round = room.round();
         Some(Self {
-            lobby: RoomSummary { room: code, status: view.status, host, people, bots, round },
-            phase: running.map(|game| game.phase),
+            lobby: RoomSummary { room: code, status, host, people, bots, round },
+            phase: room.phase(),
             connected: 0,
             spectators: 0,
-            offset: view.offset,
+            offset: room.offset(),
             active,
         })
     }
