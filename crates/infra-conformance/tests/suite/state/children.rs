@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::places::Place;
@@ -68,9 +68,18 @@ impl Process {
         self.0.wait().unwrap();
     }
 
-    /// Waits until it has ended by itself.
-    pub(crate) fn join(&mut self) {
-        assert!(self.0.wait().unwrap().success());
+    /// Waits until it has ended by itself, this long at most.
+    #[expect(clippy::disallowed_methods, reason = "another process is waited for, by its own time")]
+    pub(crate) fn join(&mut self, patience: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if let Some(ended) = self.0.try_wait().unwrap() {
+                assert!(ended.success(), "the child has failed: {ended:?}");
+                return;
+            }
+            pause();
+        }
+        panic!("the child has not ended within {patience:?}");
     }
 
     /// Stops it where it is, or lets it go on.

@@ -126,8 +126,8 @@ async fn two_owners(case: Case) {
         new.execute(&Action::new("count").by("new"), next).await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let old = tokio::task::spawn_blocking(move || old.join());
-    tokio::time::timeout(Duration::from_mins(1), old).await.unwrap().unwrap();
+    let ended = tokio::task::spawn_blocking(move || old.join(Duration::from_mins(1)));
+    ended.await.unwrap();
     // The new one goes on, whatever the old one tried.
     let next = new.state().count + 1;
     new.execute(&Action::new("count").by("new"), next).await.unwrap();
