@@ -24,8 +24,8 @@ const HELP: &str = "\
 Usage: cargo xtask load [--rooms R] [--rate A] [--seconds S]
 
 Plays R rooms of four players at A actions a minute in each room, for S seconds, and prints actions
-per second, broadcast latencies from the intended time, and the server's memory. Without options the
-three standard steps are run: 100 at 60, 500 at 120, 1000 at 240, a minute each.";
+per second, broadcast latencies from the intended time, and the server's memory and processor time.
+Without options the three standard steps are run: 100 at 60, 500 at 120, 1000 at 240, a minute each.";
 
 #[derive(Debug, Clone, Copy)]
 struct Step {
@@ -78,6 +78,7 @@ async fn run(step: Step) -> Result<(), Failure> {
         tokio::time::sleep(Duration::from_millis(8)).await;
     }
     drop(sender);
+    let settled = server.busy().unwrap_or_default();
     let collect = tokio::spawn(async move {
         let mut histogram = Histogram::<u64>::new(3)?;
         while let Some(latency) = latencies.recv().await {
@@ -92,6 +93,7 @@ async fn run(step: Step) -> Result<(), Failure> {
         memory = memory.max(server.memory().unwrap_or_default());
         before += 1;
     }
+    let busy = server.busy().unwrap_or_default().saturating_sub(settled);
     let histogram = collect.await??;
     let sent = sent.load(Ordering::SeqCst);
     let wanted = sent * 4;
@@ -101,7 +103,8 @@ async fn run(step: Step) -> Result<(), Failure> {
     };
     println!(
         "{before} rooms x 4 at {} actions/min for {} s: {} actions ({:.1}/s), {} of {wanted} \
-         deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB",
+         deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB, \
+         {:.0} us of a processor for each action",
         step.rate,
         step.seconds,
         sent,
@@ -112,6 +115,7 @@ async fn run(step: Step) -> Result<(), Failure> {
         milliseconds(0.99),
         milliseconds(1.0),
         memory / 1024 / 1024,
+        busy.as_secs_f64() * 1_000_000.0 / f64::from(u32::try_from(sent.max(1))?),
     );
     if histogram.len() < wanted {
         return Err(format!("{} deliveries are missing", wanted - histogram.len()).into());

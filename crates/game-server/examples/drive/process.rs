@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use crate::player::Failure;
@@ -69,6 +70,15 @@ impl Process {
             .parse::<u64>()
             .ok()
             .map(|kilobytes| kilobytes * 1024)
+    }
+
+    /// Returns the time of processors that it has taken so far.
+    pub(crate) fn busy(&self) -> Option<Duration> {
+        // Linux counts in hundredths of a second; the name before the figures may hold spaces.
+        let figures = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let (_, figures) = figures.rsplit_once(") ")?;
+        let ticks = figures.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        Some(Duration::from_millis(ticks.sum::<Result<u64, _>>().ok()? * 10))
     }
 
     /// Asks the process to end and waits for it.
