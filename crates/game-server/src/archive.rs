@@ -110,6 +110,8 @@ fn open(url: &str) -> Result<Archive> {
         Backend::Bucket(address) => Archive::open(&address),
         #[cfg(feature = "postgres")]
         Backend::Postgres(_) => Err(Error::invalid(OPEN, "no archive is in PostgreSQL")),
+        #[cfg(feature = "nats")]
+        Backend::Nats(_) => Err(Error::invalid(OPEN, "no archive is in NATS")),
     }
 }
 

@@ -38,6 +38,10 @@ impl Role {
         cfg!(feature = "s3") && matches!(self, Self::Archive)
     }
 
+    const fn takes_nats(self) -> bool {
+        cfg!(feature = "nats") && matches!(self, Self::Bus)
+    }
+
     /// Returns what it takes, for a message.
     fn known(self) -> String {
         let mut forms = Vec::new();
@@ -49,6 +53,9 @@ impl Role {
         }
         if self.takes_buckets() {
             forms.push("`s3://BUCKET/PREFIX`");
+        }
+        if self.takes_nats() {
+            forms.push("`nats://HOST`");
         }
         forms.push("`memory:`");
         forms.join(" or ")
@@ -96,6 +103,9 @@ pub enum Backend {
     /// In a bucket of S3, by its whole address; for the archive alone.
     #[cfg(feature = "s3")]
     Bucket(String),
+    /// On NATS servers; only the bus.
+    #[cfg(feature = "nats")]
+    Nats(ServerUrl),
 }
 
 impl Backend {
@@ -126,6 +136,14 @@ impl Backend {
             ("s3", bucket) if role.takes_buckets() && !bucket.is_empty() => {
                 Ok(Self::Bucket(url.to_owned()))
             }
+            #[cfg(feature = "nats")]
+            ("nats", _) if role.takes_nats() => {
+                if rest.starts_with("//") && !path.is_empty() {
+                    Ok(Self::Nats(ServerUrl(url.to_owned())))
+                } else {
+                    Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
+                }
+            }
             ("postgres" | "postgresql" | "redis" | "nats" | "s3", _) => {
                 Err(format!("`{scheme}` is not built in for it; it takes {}", role.known()))
             }
@@ -143,6 +161,8 @@ impl fmt::Display for Backend {
             Self::Files(folder) => write!(f, "file:{}", folder.display()),
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => url.fmt(f),
+            #[cfg(feature = "nats")]
+            Self::Nats(url) => url.fmt(f),
         }
     }
 }
@@ -167,7 +187,10 @@ mod tests {
             refused(Role::Archive, "postgres://db/game").replace(" or `s3://BUCKET/PREFIX`", ""),
             "`postgres` is not built in for it; it takes `file:FOLDER` or `memory:`"
         );
-        assert_eq!(refused(Role::Bus, "file:/x"), "`file` is no scheme for it; it takes `memory:`");
+        assert!(
+            refused(Role::Bus, "file:/x").starts_with("`file` is no scheme for it; it takes `")
+        );
+        assert!(refused(Role::Events, "nats://bus").contains("`nats` is not built in for it"));
         assert!(refused(Role::Events, "s3://games").contains("`s3` is not built in"));
         assert!(refused(Role::Archive, "s3:").contains("`s3` is not built in"));
         assert!(refused(Role::Documents, "oracle:x").contains("`oracle` is no scheme"));
@@ -187,5 +210,14 @@ mod tests {
         assert_eq!(kept.whole(), url);
         let refused = Backend::parse(Role::Documents, "postgres:").unwrap_err();
         assert!(refused.contains("names no server"), "{refused}");
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn the_bus_may_be_nats_whose_password_is_not_shown() {
+        let nats = Backend::parse(Role::Bus, "nats://ann:secret@bus:4222").unwrap();
+        assert_eq!(nats.to_string(), "nats://bus:4222");
+        let refused = Backend::parse(Role::Bus, "nats://").unwrap_err();
+        assert_eq!(refused, "`nats:` names no server; it takes `nats://HOST` or `memory:`");
     }
 }

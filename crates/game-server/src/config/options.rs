@@ -112,7 +112,8 @@ pub struct Options {
     /// `s3://BUCKET/PREFIX?endpoint=URL&region=NAME` [default: `file:DATA/archive`].
     #[arg(long, env = "GAME_SERVER_ARCHIVE", value_name = "URL")]
     pub archive: Option<String>,
-    /// How parts of the server tell each other what happened: `memory:` [default: memory:].
+    /// How it is told which rooms change, also to other programs: `memory:` or `nats://HOST`
+    /// [default: memory:].
     #[arg(long, env = "GAME_SERVER_BUS", value_name = "URL")]
     pub bus: Option<String>,
     /// What is logged, as in `info` or `info,game_server=debug` [default: info].

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use infra_core::{
     Error, ErrorKind, Result,
     lifecycle::Shutdown,
@@ -180,11 +179,12 @@ impl Registry {
             // Ends with the room's task, whose end drops the sender.
             while changes.changed().await.is_ok() {
                 let Some(registry) = registry.upgrade() else { return };
-                registry.tell(code).await;
+                let summary = changes.borrow_and_update().clone();
+                registry.tell(code, summary.as_ref()).await;
             }
             if let Some(registry) = registry.upgrade() {
                 registry.sweep();
-                registry.tell(code).await;
+                registry.tell(code, None).await;
             }
         });
         RoomHandle { mailbox, summary }
@@ -233,10 +233,12 @@ impl Registry {
         self.bus.subscribe(&Pattern::new("room.*.changed")?).await
     }
 
-    /// Tells the bus that a room has changed.
-    async fn tell(&self, code: RoomCode) {
+    /// Tells the bus that a room has changed: its line of the lobby as JSON, or nothing if the room
+    /// is not in memory any more.
+    async fn tell(&self, code: RoomCode, summary: Option<&Summary>) {
         let Ok(subject) = Subject::new(format!("room.{code}.changed")) else { return };
-        if let Err(error) = self.bus.publish(&subject, Bytes::new()).await {
+        let line = summary.and_then(|summary| serde_json::to_vec(&summary.lobby).ok());
+        if let Err(error) = self.bus.publish(&subject, line.unwrap_or_default().into()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "change not told");
         }
     }

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use infra_core::{
     Error, ErrorKind, Result,
     archive::ArchiveStore,
     event::{Direction, EventStore, RecordedEvent},
-    store::{Batch, DocumentStore},
+    id::StreamName,
     version::Version,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::projection::{Checkpoint, Projection};
 use crate::{
     domain::Event,
     protocol::RoomCode,
@@ -27,8 +25,22 @@ const PAGE: usize = 512;
 #[derive(Debug, Clone)]
 pub(super) struct Archivist {
     pub(super) events: Arc<dyn EventStore>,
-    pub(super) documents: Arc<dyn DocumentStore>,
     pub(super) archive: Arc<dyn ArchiveStore>,
+}
+
+/// The end of a game, by which the game is found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Ended {
+    stream: StreamName,
+    version: Version,
+    at_ms: u64,
+}
+
+impl Ended {
+    pub(super) fn of(event: &RecordedEvent) -> Self {
+        let at_ms = event.recorded.as_millis();
+        Self { stream: event.stream.clone(), version: event.version, at_ms }
+    }
 }
 
 /// A game as it is archived: `games/ROOM-EPOCH.json`. Every hand is in it, since it is over.
@@ -49,7 +61,8 @@ struct Line {
 }
 
 impl Archivist {
-    async fn keep(&self, ended: &RecordedEvent) -> Result<()> {
+    /// Archives a game, unless it is archived.
+    pub(super) async fn keep(&self, ended: &Ended) -> Result<()> {
         let game = self.read(ended).await?;
         let name = format!("games/{}-{}.json", game.room, game.epoch);
         let body = serde_json::to_vec(&game)
@@ -62,7 +75,7 @@ impl Archivist {
     }
 
     /// Reads a game from its first event to its end.
-    async fn read(&self, ended: &RecordedEvent) -> Result<Archived> {
+    async fn read(&self, ended: &Ended) -> Result<Archived> {
         let broken =
             || Error::new(ErrorKind::Corrupt, "read game").detail(ended.stream.to_string());
         let room = room_of(&ended.stream).ok_or_else(broken)?;
@@ -84,22 +97,6 @@ impl Archivist {
             }
         }
         let epoch = epoch.ok_or_else(broken)?.to_string();
-        Ok(Archived { room, epoch, ended_ms: ended.recorded.as_millis(), events })
-    }
-}
-
-#[async_trait]
-impl Projection for Archivist {
-    const NAME: &'static str = "archive";
-
-    fn concerns(&self, event: &RecordedEvent) -> bool {
-        event.event.event_type.as_str() == "game_ended"
-    }
-
-    async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
-        for event in events {
-            self.keep(event).await?;
-        }
-        self.documents.commit(Batch::new().write(checkpoint.write()?)).await.map(|_| ())
+        Ok(Archived { room, epoch, ended_ms: ended.at_ms, events })
     }
 }

@@ -97,6 +97,12 @@ impl Backends {
         if let Some(archive) = archive {
             backends.archive = Arc::new(archive);
         }
+        #[cfg(feature = "nats")]
+        if let Backend::Nats(url) = &settings.bus {
+            let bus = infra_messaging::NatsPubSub::connect(url.whole(), MAILBOX).await?;
+            tracing::info!(bus = %url, "bus connected");
+            backends.bus = Arc::new(bus);
+        }
         Ok(backends)
     }
 
@@ -157,11 +163,13 @@ fn archive(backend: &Backend) -> Result<Option<Archive>> {
         Backend::Bucket(address) => Archive::open(address).map(Some),
         #[cfg(feature = "postgres")]
         Backend::Postgres(_) => Err(misplaced("the archive in PostgreSQL")),
+        #[cfg(feature = "nats")]
+        Backend::Nats(_) => Err(misplaced("the archive in NATS")),
     }
 }
 
 /// Refuses a place that the option does not take.
-#[cfg(any(feature = "postgres", feature = "s3"))]
+#[cfg(any(feature = "postgres", feature = "s3", feature = "nats"))]
 fn misplaced(what: &'static str) -> infra_core::Error {
     infra_core::Error::new(infra_core::ErrorKind::Unsupported, "open stores").detail(what)
 }
@@ -186,6 +194,8 @@ async fn documents(backend: &Backend, clock: &Arc<dyn Clock>) -> Result<Opened<d
         }
         #[cfg(feature = "s3")]
         Backend::Bucket(_) => Err(misplaced("documents in a bucket")),
+        #[cfg(feature = "nats")]
+        Backend::Nats(_) => Err(misplaced("documents in NATS")),
     }
 }
 
@@ -211,6 +221,8 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
         }
         #[cfg(feature = "s3")]
         Backend::Bucket(_) => Err(misplaced("events in a bucket")),
+        #[cfg(feature = "nats")]
+        Backend::Nats(_) => Err(misplaced("events in NATS")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server put together: backends, rooms, the two listeners, and their end.
 
 mod admin;
+mod archive_queue;
 mod archivist;
 mod backends;
 mod guarded;

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use infra_core::{Clock, SystemClock, lifecycle::Shutdown, metric::Declaration};
 use infra_observability::{
     exporter::Exporter,
-    health::{Monitor, Options as HealthOptions},
+    health::{Group, Monitor, Options as HealthOptions},
     telemetry::Options as TelemetryOptions,
 };
 use infra_persistence::Snapshots;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use super::{
     admin::{self, Admin},
+    archive_queue::ArchiveQueue,
     archivist::Archivist,
     backends::Backends,
     http,
@@ -156,13 +157,15 @@ impl Server {
         let (addr, admin_addr) = (address(&listener)?, address(&admin_listener)?);
         let rooms = open_rooms(&settings, &backends, &clock, &core).await?;
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
-        let checks = checks(backends.checks.clone(), &settings.data, &clock);
+        let failed = |error| StartError::new("follow the games", error);
+        let archive_queue = archive(&backends, &clock, &core).await.map_err(failed)?;
+        let mut checks = checks(backends.checks.clone(), &settings.data, &clock);
+        // Games that wait for the archive are no reason to turn players away.
+        checks.push((Group::Info, Arc::new(archive_queue)));
         let options = HealthOptions::default();
         let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
-        let failed = |error| StartError::new("follow the games", error);
-        archive(&backends, &core).map_err(failed)?;
         let standings = follow_standings(&backends, &clock, &core).map_err(failed)?;
         let admin = Admin {
             observatory,
@@ -353,15 +356,21 @@ async fn go_on(
 }
 
 /// Archives finished games from the log, behind the games.
-fn archive(backends: &Backends, core: &Shutdown) -> infra_core::Result<()> {
+async fn archive(
+    backends: &Backends,
+    clock: &Arc<dyn Clock>,
+    core: &Shutdown,
+) -> infra_core::Result<ArchiveQueue> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let archive = Arc::clone(&backends.archive);
     let archivist =
-        Archivist { events: Arc::clone(&events), documents: Arc::clone(&documents), archive };
-    let follower = Follower::new(events, documents, archivist)?;
+        Archivist { events: Arc::clone(&events), archive: Arc::clone(&backends.archive) };
+    let queue = ArchiveQueue::open(Arc::clone(&documents), Arc::clone(clock)).await?;
+    let follower = Follower::new(events, documents, queue.clone())?;
+    let (working, stop) = (queue.clone(), core.stop());
+    core.spawn(async move { working.run(archivist, stop).await });
     let stop = core.stop();
     core.spawn(async move { follower.run(stop).await });
-    Ok(())
+    Ok(queue)
 }
 
 /// Counts the results of games from the log, behind the games.

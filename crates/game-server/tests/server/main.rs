@@ -16,6 +16,8 @@ mod archive;
 mod backup;
 mod bad_input;
 mod browser;
+#[cfg(feature = "nats")]
+mod bus;
 mod chaos;
 mod disk;
 mod durable;
