@@ -4,6 +4,7 @@ mod entry;
 mod keeper;
 mod picture;
 mod replica;
+mod request;
 mod server;
 mod tail;
 
@@ -26,13 +27,14 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::server::{JetStream, ServerReport};
 use self::{
     entry::{Command, HEAD, LENGTH},
-    keeper::{Answer, Keeper, Look, Request, Wish},
+    keeper::Keeper,
     replica::durability,
+    request::{Answer, Look, Request, Wish},
     server::Link,
 };
 use crate::{
     queue::Options,
-    telemetry::{HANDED_OUT, Outcome, QUEUED, REFUSED, SETTLED, Urgency},
+    telemetry::{HANDED_OUT, Outcome, REFUSED, SETTLED},
 };
 
 /// Hands out the messages of all processes that open it over one NATS server or cluster. Clones are
@@ -176,9 +178,6 @@ impl Queue for JetStreamQueue {
         let is_full = said.as_ref().is_err_and(|error| *error.kind() == ErrorKind::Overloaded);
         REFUSED.add(u64::from(is_full));
         let Answer::New(new) = said? else { return Err(other()) };
-        for (message, _) in messages.iter().zip(&new).filter(|(_, is_new)| **is_new) {
-            QUEUED.add_for(Urgency(message.priority), 1);
-        }
         Ok(new)
     }
 

@@ -52,13 +52,22 @@ pub(super) async fn load(link: &Link, options: Options) -> Result<Option<Replica
     }
     let mut body = BytesMut::new();
     for number in 0..head.parts.min(MAX_PARTS) {
-        let part = link.last(&link.images, part(link, head.id, number)).await?;
-        // A newer image takes the place of this one; whoever asks again finds it.
-        let (_, bytes) = part.ok_or_else(|| failed(READ, format!("part {number} is gone")))?;
-        body.extend_from_slice(&bytes);
+        match link.last(&link.images, part(link, head.id, number)).await? {
+            Some((_, bytes)) => body.extend_from_slice(&bytes),
+            None => return Err(missing(link, head.id, number).await?),
+        }
     }
     let image: Image = MessagePack::decode(&body)?;
     Replica::from_image(options, image, head.applied, head.at).map(Some)
+}
+
+/// Returns what it means that a part is not there: parts are removed once another image counts, and
+/// whoever asks again finds that one.
+async fn missing(link: &Link, id: u64, number: u32) -> Result<Error> {
+    let detail = format!("part {number} of image {id:016x} is not there");
+    let still_counts = head(link).await?.is_some_and(|(_, head)| head.id == id);
+    let kind = if still_counts { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
+    Ok(Error::new(kind, READ).detail(detail))
 }
 
 async fn head(link: &Link) -> Result<Option<(u64, Head)>> {
@@ -130,7 +139,8 @@ impl Picture {
 
 /// Removes what a stream has of a subject before a sequence.
 async fn purge(link: &Link, stream: &str, subject: String, before: u64) -> Result<()> {
-    if before == 0 {
+    // Nothing is before the first, and servers take that sequence for none: they remove everything.
+    if before <= 1 {
         return Ok(());
     }
     let stream = link.context.get_stream_no_info(stream).await;
