@@ -94,7 +94,7 @@ impl ArchiveQueue {
             warn(&error, "archive queue failed and is opened again");
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
-                () = stop.requested() => return,
+                () = stop.requested() => break,
             }
             // As long as it cannot be opened, the one that failed says so again.
             if let Ok(queue) = open(&self.documents, &self.clock).await {
@@ -238,7 +238,7 @@ mod tests {
         json!({"type": "game_ended", "rounds": 1, "scores": [7, 0, 0, 0], "winners": [0]})
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_game_that_cannot_be_read_holds_up_none_and_is_tried_again_by_the_next_start() {
         let stage = Stage::new().await;
         stage.end_game("AAAAAA", &ended()).await;
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!((stats.ready, stats.dead), (1, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_queue_whose_store_failed_is_opened_again() {
         let stage = Stage::new().await;
         let gone: Arc<Documents> = Arc::new(memory(Arc::clone(&stage.clock)).unwrap());

@@ -60,19 +60,23 @@ impl DurableQueue {
         Ok(Self(queue))
     }
 
-    /// Ends the queue: nothing more is taken or handed out, and whoever waits is told so. Returns
-    /// once everything that was settled or given back until now is written.
+    /// Ends the queue: nothing more is taken, handed out or settled, and whoever waits is told so.
+    ///
+    /// Returns once everything that was settled or given back until now is written and the queue
+    /// has let go of its store, so that the store can be closed and opened again at once. What is
+    /// still in hand then counts as a crash of its holder: give it back first.
     ///
     /// # Errors
     ///
-    /// [`Poisoned`](infra_core::ErrorKind::Poisoned) if something could not be written.
+    /// [`Poisoned`](infra_core::ErrorKind::Poisoned) if something could not be written;
+    /// [`Indeterminate`](infra_core::ErrorKind::Indeterminate) if the runtime that wrote is gone.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the queue closed, and what is left to write is still written.
     pub async fn close(&self) -> Result<()> {
         self.0.shared().close();
-        self.0.settle_in().await
+        self.0.shared().end().await
     }
 
     /// Takes no more messages; what is there is still handed out, and once everything is settled

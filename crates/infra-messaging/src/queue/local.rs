@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use infra_core::{
     Clock, Error, ErrorKind, Result,
-    clock::Timestamp,
+    clock::{Instant, Timestamp},
     durability::Durability,
     id::{MessageId, QueueName},
     queue::{Cause, DeadLetter, Delivery, Features, Lease, Message, Queue, Settlement, Stats},
@@ -19,7 +19,7 @@ use super::{
     state::{Moment, State, Taken},
     writer::Writer,
 };
-use crate::telemetry::{HANDED_OUT, Outcome, QUEUED, REFUSED, SETTLED, Urgency};
+use crate::telemetry::{HANDED_OUT, Outcome, REFUSED, SETTLED};
 
 /// How long is waited at most before it is looked again.
 const LONG: Duration = Duration::from_hours(1);
@@ -50,6 +50,25 @@ impl Written {
         let Some(answer) = self.0 else { return Ok(()) };
         // Without an answer the writer is gone, and with it the runtime.
         answer.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Indeterminate, "write queue")))
+    }
+}
+
+/// What was taken, until it is written that it was.
+#[must_use]
+struct Handed {
+    deliveries: Vec<Delivery>,
+    written: Written,
+}
+
+impl Handed {
+    const fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    async fn wait(self) -> Result<Vec<Delivery>> {
+        HANDED_OUT.add(self.deliveries.len() as u64);
+        self.written.wait().await?;
+        Ok(self.deliveries)
     }
 }
 
@@ -92,6 +111,14 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.state.lock().is_closed = true;
         self.wake_all();
+    }
+
+    /// Waits until everything until now is written, and writes no more.
+    pub(crate) async fn end(&self) -> Result<()> {
+        match &self.writer {
+            Some(writer) => writer.end().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn wake_all(&self) {
@@ -150,9 +177,10 @@ impl Local {
         Delivery::new(message, attempts, published, Box::new(held))
     }
 
+    /// Publishes messages and takes them, or leaves them where they are.
     fn try_publish(
         &self,
-        messages: Vec<Message>,
+        messages: &mut Vec<Message>,
         durability: Durability,
     ) -> (Result<Vec<bool>>, Written) {
         const PUBLISH: &str = "publish message";
@@ -160,8 +188,25 @@ impl Local {
             if state.is_closed || state.is_draining {
                 return Err(self.0.closed(PUBLISH));
             }
-            state.publish(messages, at)
+            state.publish_from(messages, at)
         })
+    }
+
+    /// Takes what is there, and tells when something is due.
+    fn try_take(&self, limit: usize, lease: Duration) -> Result<(Handed, Option<Instant>)> {
+        const RECEIVE: &str = "receive message";
+        self.0.check()?;
+        let marks = Durability::Buffered.min(self.0.durability());
+        let (taken, written) = self.0.with(marks, |state, at| {
+            if state.is_closed || (state.is_draining && state.is_empty()) {
+                return Err(self.0.closed(RECEIVE));
+            }
+            Ok((state.take(limit, lease, at), state.due()))
+        });
+        let (taken, due) = taken?;
+        // From here on, dropping them gives them back.
+        let deliveries = taken.into_iter().map(|one| self.hand(one)).collect();
+        Ok((Handed { deliveries, written }, due))
     }
 
     /// Waits until a settlement may have made room, or a message's time is over.
@@ -194,12 +239,6 @@ fn is_full(error: &Error) -> bool {
     *error.kind() == ErrorKind::Overloaded
 }
 
-fn count(messages: &[Message]) {
-    for message in messages {
-        QUEUED.add_for(Urgency(message.priority), 1);
-    }
-}
-
 #[async_trait]
 impl Queue for Local {
     fn name(&self) -> &QueueName {
@@ -216,55 +255,43 @@ impl Queue for Local {
             let detail = format!("{durability:?}: queue {} has no such engine", self.0.name);
             return Err(Error::new(ErrorKind::Unsupported, "publish message").detail(detail));
         }
-        if self.0.options.overflow != Overflow::Wait || self.0.options.capacity < messages.len() {
-            count(&messages);
-            let (said, written) = self.try_publish(messages, durability);
-            REFUSED.add(u64::from(said.as_ref().is_err_and(is_full)));
-            let new = said?;
-            written.wait().await?;
-            return Ok(new);
-        }
-        loop {
+        let mut messages = messages;
+        let can_wait =
+            self.0.options.overflow == Overflow::Wait && messages.len() <= self.0.options.capacity;
+        let (mut said, mut written) = self.try_publish(&mut messages, durability);
+        while can_wait && said.as_ref().is_err_and(is_full) {
             let room = self.0.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            let (said, written) = self.try_publish(messages.clone(), durability);
-            match said {
-                Err(error) if is_full(&error) => self.wait_for_room(room).await,
-                Err(error) => return Err(error),
-                Ok(new) => {
-                    count(&messages);
-                    written.wait().await?;
-                    return Ok(new);
-                }
+            // There may have been room before that.
+            (said, written) = self.try_publish(&mut messages, durability);
+            if said.as_ref().is_err_and(is_full) {
+                self.wait_for_room(room).await;
             }
         }
+        REFUSED.add(u64::from(said.as_ref().is_err_and(is_full)));
+        let new = said?;
+        written.wait().await?;
+        Ok(new)
     }
 
     async fn receive(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>> {
-        const RECEIVE: &str = "receive message";
         if limit == 0 || lease.is_zero() {
-            return Err(Error::invalid(RECEIVE, format!("limit {limit}, lease {lease:?}")));
+            let detail = format!("limit {limit}, lease {lease:?}");
+            return Err(Error::invalid("receive message", detail));
         }
-        let marks = Durability::Buffered.min(self.0.durability());
         loop {
-            self.0.check()?;
+            // To be registered as a waiter costs as much as to take something that is there.
+            let (handed, _) = self.try_take(limit, lease)?;
+            if !handed.is_empty() {
+                return handed.wait().await;
+            }
             let ready = self.0.ready.notified();
             tokio::pin!(ready);
             ready.as_mut().enable();
-            let (taken, written) = self.0.with(marks, |state, at| {
-                if state.is_closed || (state.is_draining && state.is_empty()) {
-                    return Err(self.0.closed(RECEIVE));
-                }
-                Ok((state.take(limit, lease, at), state.due()))
-            });
-            let (taken, due) = taken?;
-            if !taken.is_empty() {
-                HANDED_OUT.add(taken.len() as u64);
-                // From here on, dropping the future gives them back.
-                let handed: Vec<Delivery> = taken.into_iter().map(|one| self.hand(one)).collect();
-                written.wait().await?;
-                return Ok(handed);
+            let (handed, due) = self.try_take(limit, lease)?;
+            if !handed.is_empty() {
+                return handed.wait().await;
             }
             let pause = due.map_or(LONG, |due| due.since(self.0.clock.now())).min(LONG);
             // Either something has changed, or something is due.

@@ -19,7 +19,8 @@ use infra_core::{
     store::{Batch, DocumentStore, Write},
     version::Expected,
 };
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{entry::Number, journal::Journal, local::Shared, stored};
 
@@ -32,10 +33,12 @@ const TRIES: u32 = 8;
 /// The hand that gives work to the writer's task.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    // Its length is bounded by the queue's capacity: each entry has few steps on their way.
-    steps: mpsc::UnboundedSender<Step>,
+    // Its length is bounded by the queue's capacity: each entry has few steps on their way. It is
+    // gone once the queue is closed.
+    steps: Mutex<Option<mpsc::UnboundedSender<Step>>>,
     durability: Durability,
     failed: Arc<OnceLock<Error>>,
+    has_ended: watch::Receiver<bool>,
 }
 
 /// What is written together, and who waits for it.
@@ -51,9 +54,10 @@ impl Writer {
     pub(crate) fn new(store: Arc<dyn DocumentStore>, collection: Collection) -> (Self, Scribe) {
         let (steps, receiver) = mpsc::unbounded_channel();
         let failed = Arc::new(OnceLock::new());
-        let durability = store.features().durability;
-        let writer = Self { steps, durability, failed: Arc::clone(&failed) };
-        (writer, Scribe { steps: receiver, store, collection, failed })
+        let (end, has_ended) = watch::channel(false);
+        let (steps, durability) = (Mutex::new(Some(steps)), store.features().durability);
+        let writer = Self { steps, durability, failed: Arc::clone(&failed), has_ended };
+        (writer, Scribe { steps: receiver, store, collection, failed, end })
     }
 
     pub(crate) const fn durability(&self) -> Durability {
@@ -75,9 +79,25 @@ impl Writer {
     ) -> oneshot::Receiver<Result<()>> {
         let (answer, receiver) = oneshot::channel();
         let step = Step { journal, durability: durability.min(self.durability), answer };
+        let steps = self.steps.lock();
+        let Some(steps) = steps.as_ref() else {
+            let _is_awaited = step.answer.send(Err(closed())).is_ok();
+            return receiver;
+        };
         // If the task is gone, the receiver is told so by the dropped sender.
-        let _is_taken = self.steps.send(step).is_ok();
+        let _is_taken = steps.send(step).is_ok();
         receiver
+    }
+
+    /// Takes no more steps, and returns once the task has written those it was given and has let go
+    /// of the store.
+    pub(crate) async fn end(&self) -> Result<()> {
+        drop(self.steps.lock().take());
+        let mut has_ended = self.has_ended.clone();
+        let ended = has_ended.wait_for(|ended| *ended).await.map(|_| ());
+        self.check()?;
+        // A task that ended otherwise went with its runtime, and perhaps with a step in hand.
+        ended.map_err(|_| Error::new(ErrorKind::Indeterminate, "close queue"))
     }
 }
 
@@ -88,13 +108,14 @@ pub(crate) struct Scribe {
     store: Arc<dyn DocumentStore>,
     collection: Collection,
     failed: Arc<OnceLock<Error>>,
+    end: watch::Sender<bool>,
 }
 
 /// The documents of a commit: the last state of each, or none if it goes.
 type Fold = HashMap<Bytes, Option<Payload>>;
 
 impl Scribe {
-    /// Writes until the queue is gone.
+    /// Writes until the queue is closed or gone.
     pub(crate) async fn run(mut self, queue: Weak<Shared>) {
         while let Some(first) = self.steps.recv().await {
             let (mut fold, mut steps) = (Fold::new(), Vec::new());
@@ -114,6 +135,9 @@ impl Scribe {
             };
             self.answer(steps, &said, &queue);
         }
+        // Whoever waits for the end may open the store's folder again at once.
+        drop(self.store);
+        self.end.send_replace(true);
     }
 
     fn answer(&self, steps: Vec<Step>, said: &Result<()>, queue: &Weak<Shared>) {
@@ -164,6 +188,10 @@ impl Scribe {
         });
         Batch { writes: writes.collect(), ..Batch::default() }
     }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "write queue")
 }
 
 fn fold_in(fold: &mut Fold, journal: &Journal) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use infra_core::{
-    SystemClock,
+    ErrorKind, SystemClock,
     durability::Durability,
     queue::{Priority, Queue},
     store::DocumentStore,
@@ -104,6 +104,31 @@ async fn a_message_that_kills_its_process_each_time_is_dead_after_its_limit() {
     }
     let queue = kept(&store, Options::new(9)).await;
     assert_eq!(queue.receive(1, LEASE).await.unwrap()[0].attempts().crashes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_closed_has_written_everything_and_let_go_of_its_store() {
+    let store = documents();
+    let queue = kept(&store, Options::new(9)).await;
+    queue.publish(vec![message(1), message(2)], Durability::Durable).await.unwrap();
+    let mut held = queue.receive(2, LEASE).await.unwrap();
+    let late = held.pop().unwrap();
+    drop(held);
+    let closing = queue.clone();
+    let (first, second) = tokio::join!(queue.close(), closing.close());
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(Arc::strong_count(&store), 1, "only the test holds it");
+    let refused = late.ack().await.unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Closed);
+    let refused = queue.publish(vec![message(3)], Durability::Applied).await.unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Closed);
+    let again = kept(&store, Options::new(9)).await;
+    let mut crashes = Vec::new();
+    for delivery in again.receive(9, LEASE).await.unwrap() {
+        crashes.push(delivery.attempts().crashes);
+    }
+    assert_eq!(crashes, [0, 1], "what was given back, and what was still in hand");
 }
 
 async fn durable() -> Arc<dyn Queue> {

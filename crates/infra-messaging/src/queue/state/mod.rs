@@ -26,6 +26,7 @@ use super::{
     options::{Options, Overflow},
     order::Order,
 };
+use crate::telemetry::{QUEUED, Urgency};
 
 #[cfg(feature = "nats")]
 pub(crate) use self::image::Image;
@@ -193,7 +194,17 @@ impl State {
     /// Publishes messages, all or none; answers for each whether it was new.
     ///
     /// If a journal is kept, they are shown once it is written.
-    pub(crate) fn publish(&mut self, messages: Vec<Message>, at: Moment) -> Result<Vec<bool>> {
+    #[cfg(any(test, feature = "nats"))]
+    pub(crate) fn publish(&mut self, mut messages: Vec<Message>, at: Moment) -> Result<Vec<bool>> {
+        self.publish_from(&mut messages, at)
+    }
+
+    /// The same of messages that stay with the caller if none is published.
+    pub(crate) fn publish_from(
+        &mut self,
+        messages: &mut Vec<Message>,
+        at: Moment,
+    ) -> Result<Vec<bool>> {
         let mut ids = HashSet::new();
         let is_new = |message: &Message| match &message.dedup {
             Some(id) => !self.known.contains_key(id) && ids.insert(id.clone()),
@@ -208,8 +219,9 @@ impl State {
             self.note(|| Change::Learnt(id.clone(), at.wall_of(end)));
             self.forgotten.push_back((end, id));
         }
-        for (message, is_new) in messages.into_iter().zip(&new) {
+        for (message, is_new) in messages.drain(..).zip(&new) {
             if *is_new {
+                QUEUED.add_for(Urgency(message.priority), self.counted);
                 self.insert(Entry::new(message, at.now, at.wall), at);
             }
         }
