@@ -3,7 +3,7 @@
 //! Both stores use it: the log rebuilds it from its frames. It knows versions, positions, ids and
 //! fences, but no payloads.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use infra_core::{
     Error, ErrorKind, Result,
@@ -63,7 +63,7 @@ pub(crate) enum Plan {
 /// The state of all streams.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
-    streams: BTreeMap<StreamName, Stream>,
+    streams: HashMap<StreamName, Stream>,
     fences: HashMap<Scope, FencingToken>,
     head: Position,
 }
@@ -74,9 +74,8 @@ impl Index {
         self.head
     }
 
-    /// Judges an append without changing anything.
+    /// Judges an append whose shape was checked, without changing anything.
     pub(crate) fn judge(&self, append: &Append) -> Result<Plan> {
-        check_shape(append)?;
         if let Some(fence) = &append.fence {
             self.check_fence(fence)?;
         }
@@ -285,19 +284,22 @@ impl Index {
 /// Refuses an append that no store could take, whatever it holds.
 pub(crate) fn check_shape(append: &Append) -> Result<()> {
     let refuse = |detail: String| Err(Error::invalid(APPEND, detail));
-    let mut names = HashSet::new();
-    let mut ids = HashSet::new();
     if append.streams.is_empty() {
         return refuse("no stream is named".to_owned());
     }
-    for StreamAppend { stream, expected: _, events } in &append.streams {
-        if !names.insert(stream) {
-            return refuse(format!("stream {stream} is named twice"));
-        }
+    if let Some(stream) = repeated(append.streams.iter().map(|part| &part.stream)) {
+        return refuse(format!("stream {stream} is named twice"));
+    }
+    let ids = append.streams.iter().flat_map(|part| &part.events).map(|event| event.id);
+    let n_events = ids.clone().count();
+    if MAX_EVENTS < n_events {
+        return refuse(format!("{n_events} events, at most {MAX_EVENTS}"));
+    }
+    if let Some(id) = repeated(ids) {
+        return refuse(format!("event id {id} stands twice"));
+    }
+    for StreamAppend { stream: _, expected: _, events } in &append.streams {
         for event in events {
-            if !ids.insert(event.id) {
-                return refuse(format!("event id {} stands twice", event.id));
-            }
             let length = event.payload.body.len();
             if MAX_PAYLOAD < length {
                 return refuse(format!("payload of {length} bytes, at most {MAX_PAYLOAD}"));
@@ -309,8 +311,13 @@ pub(crate) fn check_shape(append: &Append) -> Result<()> {
             }
         }
     }
-    if MAX_EVENTS < ids.len() {
-        return refuse(format!("{} events, at most {MAX_EVENTS}", ids.len()));
-    }
     Ok(())
+}
+
+/// Returns something that stands twice.
+fn repeated<T: Ord>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut all: Vec<T> = all.collect();
+    all.sort_unstable();
+    let place = all.array_windows().position(|[one, next]| one == next)?;
+    Some(all.swap_remove(place))
 }

@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::{
-    index::{Index, Plan},
+    index::{Index, Plan, check_shape},
     subscription::{self, Source},
 };
 
@@ -73,6 +73,7 @@ impl State {
     }
 
     fn append(&mut self, append: Append, clock: &dyn Clock) -> Result<Appended> {
+        check_shape(&append)?;
         let first = match self.index.judge(&append)? {
             Plan::Write(first) => first,
             Plan::Compare { same, versions, position } => {

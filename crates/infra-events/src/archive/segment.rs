@@ -30,7 +30,7 @@ pub(super) fn encode(events: &[RecordedEvent]) -> Result<Bytes> {
     };
     for group in events.chunk_by(is_same) {
         let commit = Commit::Append { events: group.to_vec(), fence: None };
-        plain.extend_from_slice(&frame::encode(&commit).0);
+        frame::encode(&commit, &mut plain);
     }
     let packed = zstd::bulk::compress(&plain, zstd::DEFAULT_COMPRESSION_LEVEL)
         .map_err(|cause| Error::new(ErrorKind::Internal, "compress segment").because(cause))?;

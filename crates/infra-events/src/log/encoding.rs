@@ -14,9 +14,9 @@ pub(super) fn corrupt(detail: String) -> Error {
 pub(super) struct Out(Vec<u8>);
 
 impl Out {
-    /// Begins after so many zeros, which are filled in later.
-    pub(super) fn after(zeros: usize) -> Self {
-        Self(vec![0; zeros])
+    /// Goes on behind what is written already.
+    pub(super) const fn behind(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {

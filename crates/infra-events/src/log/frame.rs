@@ -74,9 +74,11 @@ pub(crate) fn header(bytes: &[u8]) -> Header {
     }
 }
 
-/// Encodes a commit as a whole frame, and returns the body's checksum with it.
-pub(crate) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
-    let mut out = Out::after(HEADER);
+/// Encodes a commit as a whole frame behind other bytes, and returns the body's checksum.
+pub(crate) fn encode(commit: &Commit, bytes: &mut Vec<u8>) -> u32 {
+    let begin = bytes.len();
+    bytes.resize(begin + HEADER, 0);
+    let mut out = Out::behind(std::mem::take(bytes));
     match commit {
         Commit::Append { events, fence } => out.append(events, fence.as_ref()),
         Commit::Truncate { stream, before } => {
@@ -89,18 +91,25 @@ pub(crate) fn encode(commit: &Commit) -> (Vec<u8>, u32) {
             out.text(stream.as_str());
         }
     }
-    let mut frame = out.into_bytes();
-    let (head, body) = frame.split_at_mut(HEADER);
-    let checksum = crc32c::crc32c(body);
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let mut words = Vec::with_capacity(HEADER);
-    for word in [MAGIC, length, checksum] {
-        words.extend_from_slice(&word.to_le_bytes());
+    *bytes = out.into_bytes();
+    let body = bytes.get(begin + HEADER..).unwrap_or_default();
+    let (checksum, length) = (crc32c::crc32c(body), u32::try_from(body.len()).unwrap_or(u32::MAX));
+    let head = bytes.get_mut(begin..).and_then(|frame| frame.first_chunk_mut::<HEADER>());
+    if let Some(head) = head {
+        *head = header_of(length, checksum);
     }
-    let own = crc32c::crc32c(&words);
-    words.extend_from_slice(&own.to_le_bytes());
-    head.copy_from_slice(&words);
-    (frame, checksum)
+    checksum
+}
+
+/// Writes the header of a body of this length and checksum.
+fn header_of(length: u32, checksum: u32) -> [u8; HEADER] {
+    let mut head = [0; HEADER];
+    let (words, own) = head.split_at_mut(HEADER - 4);
+    for (bytes, word) in words.chunks_exact_mut(4).zip([MAGIC, length, checksum]) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    own.copy_from_slice(&crc32c::crc32c(words).to_le_bytes());
+    head
 }
 
 /// Decodes a body whose checksum was found right.
@@ -221,7 +230,9 @@ mod tests {
     use super::*;
 
     fn body(commit: &Commit) -> Bytes {
-        Bytes::from(encode(commit).0).slice(HEADER..)
+        let mut bytes = Vec::new();
+        encode(commit, &mut bytes);
+        Bytes::from(bytes).slice(HEADER..)
     }
 
     fn event() -> impl Strategy<Value = NewEvent> {
@@ -309,7 +320,8 @@ mod tests {
     #[test]
     fn a_flipped_bit_in_a_header_is_noticed() {
         let commit = Commit::Tombstone { stream: StreamName::new("room-1").unwrap() };
-        let (frame, checksum) = encode(&commit);
+        let mut frame = Vec::new();
+        let checksum = encode(&commit, &mut frame);
         let length = frame.len() - HEADER;
         assert_eq!(header(&frame), Header::Frame { length, checksum });
         assert_eq!(header(&[0; HEADER]), Header::End);

@@ -31,6 +31,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    index::check_shape,
     memory,
     subscription::{self, Source},
     telemetry::POISONED,
@@ -227,6 +228,7 @@ impl Source for LogSource {
 impl EventStore for LogEventStore {
     #[tracing::instrument(level = "debug", skip_all, fields(streams = append.streams.len()))]
     async fn append(&self, append: Append) -> Result<Appended> {
+        check_shape(&append)?;
         let context = Context::current();
         let (correlation, trace) = (context.correlation_id(), context.trace_context());
         self.order(Order::Append { append, correlation, trace }, "append to stream").await

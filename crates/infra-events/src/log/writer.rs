@@ -51,6 +51,8 @@ pub(super) struct Writer {
     testimony: Testimony,
     /// Where the next frame goes in the last segment.
     end: u64,
+    /// The bytes that are reserved for the last segment.
+    capacity: u64,
     /// Bytes of this group that are not written yet, and where they go.
     pending: Vec<u8>,
     pending_at: u64,
@@ -73,19 +75,20 @@ impl Writer {
         Self {
             witness_synced: options.clock.now(),
             options,
-            reader,
             condition,
             head,
             witness: opened.witness.take(),
             is_witness_dirty: false,
             testimony: opened.testimony,
             end: opened.end,
+            capacity: capacity(&reader),
             pending: Vec::new(),
             pending_at: opened.end,
             fresh: Vec::new(),
             n_events: 0,
             builder: opened.builder.take(),
             sealing: None,
+            reader,
         }
     }
 
@@ -236,31 +239,30 @@ impl Writer {
 
     /// Puts a commit's frame behind the group's others; makes room for it first.
     fn stage(&mut self, commit: &Commit, effect: &Effect) -> Result<FrameAt> {
-        let (bytes, checksum) = frame::encode(commit);
-        let length = bytes.len() as u64;
-        if self.capacity() < self.end + length {
+        let begin = self.pending.len();
+        let checksum = frame::encode(commit, &mut self.pending);
+        let frame_length = self.pending.len() - begin;
+        let length = frame_length as u64;
+        if self.capacity < self.end + length {
+            // It belongs to the next segment; what was before it is written to this one.
+            let frame = self.pending.split_off(begin);
             self.roll(length)?;
+            self.pending = frame;
         }
         let segment = self.reader.segments.read().len().saturating_sub(1);
         let place = FrameAt {
             first: Position::ZERO,
             segment: u32::try_from(segment).unwrap_or(u32::MAX),
             offset: self.end,
-            length: u32::try_from(bytes.len() - frame::HEADER).unwrap_or(u32::MAX),
+            length: u32::try_from(frame_length - frame::HEADER).unwrap_or(u32::MAX),
         };
         if let Some(builder) = &mut self.builder {
             builder.add((place.offset, place.length), checksum, effect);
         }
-        self.pending.extend_from_slice(&bytes);
         self.end += length;
         self.testimony.frames += 1;
         self.testimony.digest = witness::digest(self.testimony.digest, checksum);
         Ok(place)
-    }
-
-    fn capacity(&self) -> u64 {
-        let segments = self.reader.segments.read();
-        segments.last().and_then(|segment| segment.file.length().ok()).unwrap_or(0)
     }
 
     /// Begins a new segment with room for a frame of `length` bytes.
@@ -289,7 +291,9 @@ impl Writer {
         let last = self.reader.segments.read().last().cloned();
         if let Some(last) = last.as_ref().filter(|last| last.first == first) {
             // It holds no event yet, so the next one would have its name: it grows instead.
-            return last.file.allocate(self.end + length).and_then(|()| last.file.sync());
+            last.file.allocate(self.end + length).and_then(|()| last.file.sync())?;
+            self.capacity = self.end + length;
+            return Ok(());
         }
         let disk = self.options.disk.as_ref();
         let segment = segment::create(disk, &self.options.folder, first, length)?;
@@ -297,7 +301,7 @@ impl Writer {
         if let Some(full) = last {
             self.seal(full.first);
         }
-        self.end = segment::HEADER;
+        (self.end, self.capacity) = (segment::HEADER, length);
         self.pending_at = segment::HEADER;
         Ok(())
     }
@@ -417,6 +421,12 @@ impl Writer {
             self.witness_synced = self.options.clock.now();
         }
     }
+}
+
+/// Returns the bytes that are reserved for the last segment.
+fn capacity(reader: &Reader) -> u64 {
+    let segments = reader.segments.read();
+    segments.last().and_then(|segment| segment.file.length().ok()).unwrap_or(0)
 }
 
 fn fate_unknown() -> Error {
