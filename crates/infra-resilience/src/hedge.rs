@@ -2,13 +2,13 @@
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use infra_core::{Clock, Result, context::Context};
+use infra_core::{Clock, Result};
 
 use crate::{
     call::{Call, Idempotent},
     latency::Latency,
     pipeline::Policy,
-    purse::RetryBudget,
+    purse::{RetryBudget, afford},
     telemetry::{HEDGES, Hedged},
 };
 
@@ -82,8 +82,7 @@ impl Hedge {
     }
 
     fn may_begin(&self) -> bool {
-        let is_spent = Context::current().budget_of().is_some_and(|budget| !budget.take());
-        !is_spent && self.budget.as_ref().is_none_or(|(budget, _)| budget.withdraw())
+        afford(self.budget.as_ref().map(|(budget, _)| budget))
     }
 
     async fn timed<T, C: Call<Safety = Idempotent, Output = T>>(&self, call: &C) -> Result<T> {

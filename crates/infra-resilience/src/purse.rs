@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use infra_core::{Clock, clock::Instant};
+use infra_core::{Clock, clock::Instant, context::Context};
 
 /// What one extra attempt costs, in thousandths, so that shares of it can be saved.
 const ATTEMPT: u64 = 1_000;
@@ -135,6 +135,21 @@ impl RetryBudget {
 
 fn nanos(instant: Instant) -> u64 {
     u64::try_from(instant.since_start().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Takes an extra attempt from the budget of the current call and from the one that callers share: from
+/// both, or from none.
+pub(crate) fn afford(shared: Option<&RetryBudget>) -> bool {
+    let context = Context::current();
+    let own = context.budget_of();
+    if own.is_some_and(|own| !own.take()) {
+        return false;
+    }
+    let is_affordable = shared.is_none_or(RetryBudget::withdraw);
+    if !is_affordable && let Some(own) = own {
+        own.give_back(1);
+    }
+    is_affordable
 }
 
 #[cfg(test)]

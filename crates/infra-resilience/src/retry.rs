@@ -13,7 +13,7 @@ use crate::{
     call::{Call, Idempotent},
     latency::Latency,
     pipeline::Policy,
-    purse::RetryBudget,
+    purse::{RetryBudget, afford},
     refused::Refused,
     telemetry::{GIVEN_UP, GaveUp, RETRIES},
 };
@@ -80,6 +80,7 @@ pub struct Retry {
     advise: Arc<dyn Fn(&Error) -> Advice + Send + Sync>,
     budget: Option<RetryBudget>,
     useful: Useful,
+    longest_hint: Duration,
 }
 
 /// How much time an attempt needs to be worth beginning.
@@ -100,6 +101,7 @@ impl Retry {
             advise: Arc::new(Advice::of),
             budget: None,
             useful: Useful::AtLeast(Duration::ZERO),
+            longest_hint: Duration::from_mins(1),
         }
     }
 
@@ -152,6 +154,14 @@ impl Retry {
         self
     }
 
+    /// Sets the longest time that a server may ask to wait, a minute by default; a call that would have to wait
+    /// longer fails at once, and its error says when to come back.
+    #[must_use]
+    pub const fn longest_hint(mut self, longest: Duration) -> Self {
+        self.longest_hint = longest;
+        self
+    }
+
     /// Begins no attempt with less time left than half of the calls needed of late.
     ///
     /// A [`Hedge`](crate::Hedge) records these times, or you do.
@@ -171,6 +181,7 @@ impl Retry {
         let least = match (self.advise)(error) {
             Advice::GiveUp => return Err(GaveUp::Final),
             Advice::Again => Duration::ZERO,
+            Advice::After(least) if self.longest_hint < least => return Err(GaveUp::Hint),
             Advice::After(least) => least,
         };
         if self.attempts <= attempt {
@@ -184,8 +195,7 @@ impl Retry {
                 return Err(GaveUp::Deadline);
             }
         }
-        let is_spent = context.budget_of().is_some_and(|budget| !budget.take());
-        if is_spent || self.budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+        if !afford(self.budget.as_ref()) {
             return Err(GaveUp::Budget);
         }
         Ok(pause)

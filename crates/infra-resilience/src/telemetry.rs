@@ -23,11 +23,12 @@ pub(crate) enum GaveUp {
     Budget,
     Deadline,
     Final,
+    Hint,
 }
 
 impl Label for GaveUp {
     const SET: LabelSet =
-        LabelSet { name: "reason", values: &["attempts", "budget", "deadline", "final"] };
+        LabelSet { name: "reason", values: &["attempts", "budget", "deadline", "final", "hint"] };
 
     fn value(self) -> &'static str {
         match self {
@@ -35,6 +36,7 @@ impl Label for GaveUp {
             Self::Budget => "budget",
             Self::Deadline => "deadline",
             Self::Final => "final",
+            Self::Hint => "hint",
         }
     }
 }

@@ -15,7 +15,7 @@ use infra_core::{
     random::Random,
 };
 use infra_resilience::{
-    Advice, Breaker, Latency, Pipeline, Policy as _, Retry, RetryBudget, breaker, idempotent,
+    Advice, Breaker, Hedge, Latency, Pipeline, Policy as _, Retry, RetryBudget, breaker, idempotent,
 };
 use parking_lot::Mutex;
 
@@ -111,6 +111,36 @@ async fn a_named_time_is_waited_for_and_a_deadline_is_never_slept_over() {
     let soon = Context::default().deadline(Deadline::after(begun, SECOND * 2));
     assert_eq!(soon.scope(attempts(&retry(2, &clock), throttled.clone())).await, (1, throttled));
     assert_eq!(clock.now(), begun, "it does not wait for what would come too late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_have_to_wait_for_longer_than_a_server_may_ask_fails_at_once() {
+    let clock = clock();
+    let throttled = ErrorKind::Throttled { retry_after: SECOND * 61 };
+    let begun = clock.now();
+    assert_eq!(attempts(&retry(2, &clock), throttled.clone()).await, (1, throttled.clone()));
+    assert_eq!(clock.now(), begun);
+    let patient = retry(2, &clock).longest_hint(SECOND * 61);
+    assert_eq!(attempts(&patient, throttled).await.0, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_the_shared_budget_refuses_costs_the_call_nothing() {
+    let clock = clock();
+    let shared = RetryBudget::new(Arc::clone(&clock)).share(0.0).trickle(0);
+    let budget = CallBudget::new(5);
+    let context = Context::default().budget(budget.clone());
+    let refused = retry(3, &clock).budget(shared.clone());
+    assert_eq!(context.scope(attempts(&refused, ErrorKind::Unavailable)).await.0, 1);
+    assert_eq!(budget.left(), 5);
+    let hedge = Hedge::new(0.95, MILLI..=SECOND, Arc::clone(&clock)).budget(shared);
+    let slow = idempotent(|| async {
+        tokio::time::sleep(SECOND * 100).await;
+        Ok(())
+    });
+    let context = Context::default().budget(budget.clone());
+    context.scope(hedge.run("ask", slow)).await.unwrap();
+    assert_eq!(budget.left(), 5);
 }
 
 #[tokio::test(start_paused = true)]
