@@ -22,6 +22,8 @@ pub struct Faults {
     pub bytes_per_second: Option<u64>,
     /// After so many bytes to the client both sides are cut, in the middle of whatever it was.
     pub cut_after: Option<u64>,
+    /// After so many bytes to the server both sides are cut, in the middle of whatever it was.
+    pub cut_up_after: Option<u64>,
     /// After so many bytes to the client the rest is swallowed; the connection stays open.
     pub swallow_after: Option<u64>,
     /// The connection is accepted, and never answered.
@@ -124,7 +126,7 @@ async fn serve(client: TcpStream, server: SocketAddr, faults: Faults) -> io::Res
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let upward = Faults { cut_after: None, swallow_after: None, ..faults };
+    let upward = Faults { cut_after: faults.cut_up_after, swallow_after: None, ..faults };
     tokio::select! {
         ended = pass(from_client, to_server, upward) => ended,
         ended = pass(from_server, to_client, faults) => ended,

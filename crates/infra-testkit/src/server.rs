@@ -162,14 +162,21 @@ impl Server {
         self.listens().await
     }
 
-    /// Kills the server as `kill -9` does.
+    /// Kills the server as `kill -9` does, and the processes that it has started: what one of them still
+    /// held would keep a PostgreSQL that starts at once from its folder.
     ///
     /// # Errors
     ///
     /// If the system cannot wait for its end.
     pub fn kill(&mut self) -> io::Result<()> {
-        // A server that is gone already cannot be killed, which is fine.
-        let _killed = kill_process(self.pid, Signal::KILL).is_ok();
+        let started = children(self.pid);
+        for pid in [self.pid].into_iter().chain(started.iter().copied()) {
+            // One that is gone already cannot be killed, which is fine.
+            let _killed = kill_process(pid, Signal::KILL).is_ok();
+        }
+        while started.iter().any(|pid| threads(*pid).any(|state| !matches!(state, 'Z' | 'X'))) {
+            std::thread::yield_now();
+        }
         drop(self.supervisor.stdin.take());
         self.supervisor.wait().map(|_| ())
     }
@@ -228,6 +235,21 @@ impl Drop for Server {
         // Nothing better can be done about a server that cannot be ended.
         let _ended = self.kill().is_ok();
     }
+}
+
+/// Returns the processes that a process has started, as Linux tells it; elsewhere none.
+fn children(parent: Pid) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_child = |pid: &Pid| {
+        let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        // The parent stands behind the state, that behind the name in brackets.
+        let figures = text.rsplit_once(") ").map(|(_, figures)| figures).unwrap_or_default();
+        let found = figures.split(' ').nth(1).and_then(|number| number.parse().ok());
+        found == Some(parent.as_raw_nonzero().get())
+    };
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(Pid::from_raw).filter(is_child).collect()
 }
 
 /// Returns the state of each thread of a process, as Linux tells it; elsewhere none.

@@ -68,6 +68,15 @@ async fn a_cut_comes_after_exactly_so_many_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_of_what_goes_up_comes_after_exactly_so_many_bytes_too() {
+    let proxy = FaultProxy::start(echo().await).await.unwrap();
+    proxy.set(Faults { cut_up_after: Some(0), ..Faults::default() });
+    assert_eq!(say(proxy.addr(), SOON * 10).await, (0, true));
+    proxy.set(Faults { cut_up_after: Some(1_000), ..Faults::default() });
+    assert_eq!(say(proxy.addr(), SOON * 10).await, (1_000, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_swallowed_never_comes_and_the_connection_stays_open() {
     let proxy = FaultProxy::start(echo().await).await.unwrap();
     proxy.set(Faults { swallow_after: Some(5), ..Faults::default() });

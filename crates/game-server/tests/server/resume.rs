@@ -200,7 +200,14 @@ async fn a_client_that_resumes_200_times_sees_every_event_once_in_order() {
 
     while cut.told.resumes < RESUMES {
         cut.go_on().await;
-        proxy.set(Faults { cut_after: Some(dice.random_range(1..7_000)), ..Faults::default() });
+        // In the middle of what it hears, or of what it says.
+        let (down, up) = (dice.random_range(1..7_000), dice.random_range(1..4_000));
+        let is_up = dice.random_bool(0.3);
+        proxy.set(Faults {
+            cut_after: (!is_up).then_some(down),
+            cut_up_after: is_up.then_some(up),
+            ..Faults::default()
+        });
         let mut known = cut.player.known.clone();
         if cut.told.too_old == 0 && RESUMES / 2 < cut.told.resumes {
             // It has forgotten all but the first event.

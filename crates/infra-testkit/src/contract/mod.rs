@@ -157,7 +157,8 @@ pub(crate) fn paced(paused: Duration, real: Duration) -> Duration {
     if LIVE.try_with(|()| ()).is_ok() { real } else { paused }
 }
 
-/// Stamps out the test of the suite itself: that each planted bug is caught by its clause.
+/// Stamps out the test of the suite itself: that each planted bug is caught by its clause, and that there is
+/// one for each clause.
 ///
 /// `$make` takes the bug and yields the implementation that has it. A suite wraps this macro with
 /// the same list of clauses as [`stamp`](crate::stamp).
@@ -178,6 +179,11 @@ macro_rules! planted {
                     }
                 });
                 assert!(verdict.is_err(), "{clause} did not catch {bug:?}");
+            }
+            let clauses: &[&str] = &[$(stringify!($clause),)* $(stringify!($timed),)*];
+            for clause in clauses {
+                let is_planted = suite::wrong::Bug::ALL.iter().any(|(_, by)| by == clause);
+                assert!(is_planted, "no bug shows that `{clause}` can fail");
             }
         }
     };
