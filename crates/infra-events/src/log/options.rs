@@ -38,6 +38,7 @@ pub struct Options {
     pub(super) check: Check,
     pub(super) segment: u64,
     pub(super) queue: usize,
+    pub(super) latency_budget: Duration,
     pub(super) witness_interval: Duration,
     pub(super) recent: usize,
     pub(super) clock: Arc<dyn Clock>,
@@ -53,6 +54,7 @@ impl Options {
             check: Check::Unsealed,
             segment: 64 * 1024 * 1024,
             queue: 4_096,
+            latency_budget: Duration::from_millis(5),
             witness_interval: Duration::from_millis(100),
             recent: 16 * 1024 * 1024,
             clock: SystemClock::shared(),
@@ -89,6 +91,16 @@ impl Options {
     #[must_use]
     pub const fn queue(mut self, appends: usize) -> Self {
         self.queue = appends;
+        self
+    }
+
+    /// Sets how long a group may take appends in before it is written and synced; 5 ms by default.
+    ///
+    /// The writer takes what waits and never waits for more, so this bounds the first append of a group while
+    /// others keep coming; zero syncs each append for itself.
+    #[must_use]
+    pub const fn latency_budget(mut self, budget: Duration) -> Self {
+        self.latency_budget = budget;
         self
     }
 

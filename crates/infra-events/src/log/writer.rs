@@ -103,12 +103,18 @@ impl Writer {
                 let result = self.carry_out(job.order);
                 waiting.push((job.reply, result));
                 permits.push(job.permit);
-                next = if self.pending.len() < GROUP_BYTES { jobs.try_recv().ok() } else { None };
+                next = if self.is_full(begun) { None } else { jobs.try_recv().ok() };
             }
             self.settle(waiting, begun);
         }
         self.sync_witness();
         self.await_sealing();
+    }
+
+    /// Returns whether a group that was begun then takes no more.
+    fn is_full(&self, begun: Instant) -> bool {
+        GROUP_BYTES <= self.pending.len()
+            || self.options.latency_budget <= self.options.clock.now().since(begun)
     }
 
     /// Waits for a job; syncs the witness when nothing is to be done.

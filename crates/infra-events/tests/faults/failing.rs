@@ -204,3 +204,29 @@ async fn bounds_of_an_append_are_named() {
     assert_eq!(kind(log.append(empty).await), "invalid");
     assert_eq!(all(&log).await.unwrap().len(), 1, "larger than a segment, yet kept");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_whose_time_is_up_takes_no_more_however_many_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = DiskFaults::none();
+    let options = Options::new(folder.path())
+        .latency_budget(Duration::ZERO)
+        .witness_interval(Duration::from_hours(1))
+        .disk(Arc::new(FaultyDisk(faults.clone())));
+    let (log, _) = LogEventStore::open(options).await.unwrap();
+    let log = Arc::new(log);
+    // Each append has a sync of its own, and the sixth fails.
+    faults.once(Operation::Sync, Fault::Broken, 5);
+    let appending = (0..20).map(|number| {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move { kind(log.append(to(&format!("s{number}"), &["x"])).await) })
+    });
+    let mut ends = std::collections::BTreeMap::<_, u32>::new();
+    for task in appending.collect::<Vec<_>>() {
+        *ends.entry(task.await.unwrap()).or_default() += 1;
+    }
+    assert_eq!(
+        ends.into_iter().collect::<Vec<_>>(),
+        [("indeterminate", 1), ("ok", 5), ("poisoned", 14)]
+    );
+}

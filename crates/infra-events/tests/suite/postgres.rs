@@ -95,7 +95,9 @@ async fn an_open_transaction_holds_the_head_back_is_named_and_never_skipped() {
     assert_eq!(own.unwrap().len(), 2, "its own stream is read at once");
     let finding = store.check().await;
     assert_eq!(finding.status, Status::Degraded);
-    for part in [format!("process {pid}"), "sleeper".into(), "idle in transaction".into()] {
+    for part in
+        [format!("process {pid}"), "sleeper".into(), "idle in transaction".into(), "s old".into()]
+    {
         assert!(finding.detail.contains(&part), "{part}: {}", finding.detail);
     }
     other.execute("commit").await.unwrap();

@@ -9,6 +9,8 @@ use infra_core::{
     version::{Expected, Position, Version},
 };
 use infra_events::{LogEventStore, Options};
+use infra_testkit::seed::Seed;
+use rand::RngExt as _;
 
 use crate::game::{Event, append, created, memory, stored, stream};
 
@@ -75,7 +77,8 @@ async fn watched(store: Arc<dyn EventStore>, disturb: impl Fn() + Send + Sync + 
     for number in 0..SUBSCRIBERS {
         let (store, mut progress) = (Arc::clone(&store), progress.clone());
         subscribers.spawn(async move {
-            let joins = total * number / SUBSCRIBERS;
+            // The first from the beginning, the others anywhere.
+            let joins = Seed(number).dice().random_range(0..total).min(number * total);
             progress.wait_for(|written| joins <= *written).await.unwrap();
             follow(store.as_ref(), total).await
         });
