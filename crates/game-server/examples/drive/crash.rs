@@ -31,11 +31,7 @@ use crate::{
     process::Process,
 };
 
-const HELP: &str = "\
-Usage: cargo xtask crash [--runs N] [--rooms N] [--seed S]
-
-Plays N rooms (50) over real sockets, kills the server N times (50) at random moments, and audits
-its log against what it acknowledged.";
+const HELP: &str = include_str!("help/crash.txt");
 
 /// What one player was told.
 #[derive(Debug, Default)]

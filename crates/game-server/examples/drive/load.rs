@@ -20,12 +20,7 @@ use crate::{
     process::Process,
 };
 
-const HELP: &str = "\
-Usage: cargo xtask load [--rooms R] [--rate A] [--seconds S]
-
-Plays R rooms of four players at A actions a minute in each room, for S seconds, and prints actions
-per second, broadcast latencies from the intended time, and the server's memory and processor time.
-Without options the three standard steps are run: 100 at 60, 500 at 120, 1000 at 240, a minute each.";
+const HELP: &str = include_str!("help/load.txt");
 
 #[derive(Debug, Clone, Copy)]
 struct Step {

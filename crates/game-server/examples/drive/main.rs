@@ -36,7 +36,7 @@ fn options(
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--help" || word == "-h" {
-            println!("{help}");
+            print!("{help}");
             return Ok(None);
         }
         let name = known.iter().find(|name| *name == word);
