@@ -103,6 +103,8 @@ pub struct Welcome {
     pub heartbeat_ms: u32,
     /// What is allowed.
     pub limits: Limits,
+    /// The id under which the server's logs, traces and stored events tell of this connection.
+    pub correlation: String,
 }
 
 /// A room in the lobby's list.

@@ -13,6 +13,7 @@ mod projection;
 mod public;
 mod running;
 mod standings;
+mod trail;
 mod unfinished;
 
 pub use backends::Backends;

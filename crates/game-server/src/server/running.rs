@@ -22,6 +22,7 @@ use super::{
     projection::Follower,
     public::{self, Public},
     standings::Standings,
+    trail::with_trail,
     unfinished::Unfinished,
 };
 use crate::{
@@ -181,8 +182,9 @@ impl Server {
         };
         // Half-open connections are bounded like the others, beside those that are served.
         let connections = settings.connections as usize * 2;
-        http::serve(listener, public::router(public, &limits), connections, &edge);
-        http::serve(admin_listener, admin::router(admin), OPERATORS, &edge);
+        let trailed = |router| with_trail(router, Arc::clone(&clock));
+        http::serve(listener, trailed(public::router(public, &limits)), connections, &edge);
+        http::serve(admin_listener, trailed(admin::router(admin)), OPERATORS, &edge);
         Ok(Self {
             addr,
             admin_addr,

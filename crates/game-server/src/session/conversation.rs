@@ -262,6 +262,7 @@ impl Game {
             server: SERVER.to_owned(),
             heartbeat_ms,
             limits: protocol::Limits::with_resume_events(self.resume_events),
+            correlation: session.correlation.to_string(),
         }));
     }
 
@@ -383,7 +384,10 @@ impl App for Game {
     type Session = Session;
 
     async fn open(&self, connection: Connection) -> Result<Session, WsClose> {
-        let correlation = CorrelationId::generate(self.clock.wall(), &self.random);
+        // That of the handshake's request, if it named one.
+        let named = Context::current().correlation_id();
+        let correlation =
+            named.unwrap_or_else(|| CorrelationId::generate(self.clock.wall(), &self.random));
         // A socket lives for long: its span ends now, and each message has a trace of its own.
         let span = tracing::info_span!("socket.open", otel.kind = "server");
         let handshake = trace::context_of(&span);

@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     play::play_on,
-    raw,
+    raw::{self, Heard, RawSocket},
     support::{Host, act, eventually, options, start},
 };
 
@@ -155,6 +155,49 @@ async fn an_action_is_one_trace_from_socket_to_store_to_broadcast_and_in_the_sto
     assert!(sink.text().contains("event log opened"), "the first lines are written");
     assert!(sink.text().contains("tasks ended"), "the last lines are written");
     drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_request_names_is_followed_into_stored_events_and_traces_and_is_named_in_the_answer()
+{
+    let (host, _sink, collector) = watched("info").await;
+    let (own, trace) = ("0197f2a0-7c1e-7000-8000-000000000001", "4bf92f3577b34da6a3ce929d0e0e4736");
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [("x-correlation-id", own), ("traceparent", parent.as_str())];
+    let (mut socket, head) = RawSocket::open_with(host.server.addr(), &headers).await;
+    assert_eq!(header(&head), Some(own));
+    socket.say(r#"{"type":"hello"}"#).await;
+    let Heard::Message(welcome) = socket.hear().await else { panic!("no welcome") };
+    assert_eq!(welcome["correlation"], own);
+    socket.say(r#"{"type":"create_room","name":"Mei"}"#).await;
+    let Heard::Message(joined) = socket.hear().await else { panic!("not joined") };
+    let events = recorded(&host, joined["room"].as_str().unwrap()).await;
+    let ids = events.iter().map(|event| event.correlation.unwrap().to_string());
+    assert!(0 < events.len() && ids.clone().all(|id| id == own), "{:?}", ids.collect::<Vec<_>>());
+    // What is no id is as if it were not there.
+    let forged = [("x-correlation-id", "corr_4bf92f3577b34da6")];
+    let (mut other, head) = RawSocket::open_with(host.server.addr(), &forged).await;
+    other.say(r#"{"type":"hello"}"#).await;
+    let Heard::Message(welcome) = other.hear().await else { panic!("no welcome") };
+    assert_eq!(header(&head), welcome["correlation"].as_str());
+    assert_ne!(welcome["correlation"], own);
+    for addr in [host.server.addr(), host.server.admin_addr()] {
+        let path = if addr == host.server.addr() { "/health/live" } else { "/health" };
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nx-correlation-id: {own}\r\n\r\n");
+        let answer = raw::head(addr, request.as_bytes()).await;
+        assert_eq!(header(&answer), Some(own), "{addr}");
+    }
+    host.stop().await;
+    let spans = collector.spans();
+    let opened = spans.iter().filter(|span| span["name"] == "socket.open");
+    let traces: Vec<&Value> = opened.map(|span| &span["traceId"]).collect();
+    assert!(traces.contains(&&json!(trace)) && 1 < traces.len(), "{traces:?}");
+}
+
+/// Returns the correlation id that the head of an answer names.
+fn header(head: &str) -> Option<&str> {
+    head.lines().find_map(|line| line.strip_prefix("x-correlation-id: "))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

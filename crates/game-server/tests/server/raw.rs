@@ -94,14 +94,20 @@ pub(crate) struct RawSocket {
 impl RawSocket {
     /// Opens a WebSocket.
     pub(crate) async fn open(addr: SocketAddr) -> Self {
+        Self::open_with(addr, &[]).await.0
+    }
+
+    /// Opens a WebSocket with headers changed or added; returns also the head of the answer.
+    pub(crate) async fn open_with(addr: SocketAddr, changes: &[(&str, &str)]) -> (Self, String) {
         let mut socket = TcpStream::connect(addr).await.unwrap();
-        socket.write_all(handshake(addr, "GET", &[]).as_bytes()).await.unwrap();
+        socket.write_all(handshake(addr, "GET", changes).as_bytes()).await.unwrap();
         let mut read = Vec::new();
         while !read.ends_with(b"\r\n\r\n") {
             read.push(socket.read_u8().await.unwrap());
         }
-        assert!(read.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&read));
-        Self { socket, read: Vec::new() }
+        let head = String::from_utf8(read).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        (Self { socket, read: Vec::new() }, head)
     }
 
     /// Opens a WebSocket and says `hello` as a new player.
