@@ -26,7 +26,8 @@ struct Server {
     child: Child,
     orders: ChildStdin,
     kind: &'static str,
-    epoch: String,
+    /// Of its rooms, if it has any.
+    epochs: Vec<String>,
     port: u16,
 }
 
@@ -40,9 +41,10 @@ impl Server {
         let orders = child.stdin.take().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().unwrap().unwrap();
-        let epoch = if kind.ends_with("rooms") { line() } else { String::new() };
+        let epochs = if kind.ends_with("rooms") { line() } else { String::new() };
+        let epochs = epochs.split_whitespace().map(ToOwned::to_owned).collect();
         let port = line().parse().unwrap();
-        Self { child, orders, kind, epoch, port }
+        Self { child, orders, kind, epochs, port }
     }
 
     fn order(&mut self, count: u32, size: u32, per_second: u32) {
@@ -281,7 +283,7 @@ pub(crate) fn connects(kind: &'static str) -> f64 {
                 for n in 0..CONNECTS / AT_ONCE {
                     let mut client = server.client().await;
                     if server.kind.ends_with("rooms") {
-                        resume(&mut client, &server.epoch, task * CONNECTS + n).await;
+                        resume(&mut client, &server.epochs, task * CONNECTS + n).await;
                     }
                 }
             });
@@ -293,10 +295,12 @@ pub(crate) fn connects(kind: &'static str) -> f64 {
     })
 }
 
-async fn resume(client: &mut Client, epoch: &str, user: usize) {
+async fn resume(client: &mut Client, epochs: &[String], user: usize) {
+    let room = user % epochs.len();
+    let epoch = &epochs[room];
     client.say(&format!(r#"{{"type":"connect","token":"user-{user}"}}"#)).await;
     let join = format!(
-        r#"{{"type":"join","id":1,"room":"room-0","from":{{"epoch":"{epoch}","offset":0}}}}"#
+        r#"{{"type":"join","id":1,"room":"room-{room}","from":{{"epoch":"{epoch}","offset":0}}}}"#
     );
     client.say(&join).await;
     let is_last = |message: &[u8]| {

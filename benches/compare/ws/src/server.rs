@@ -40,7 +40,7 @@ struct Order {
     per_second: u32,
 }
 
-/// Runs a server until its input ends; its port and, if it has one, its epoch are its first line.
+/// Runs a server until its input ends; its port and, if it has rooms, their epochs are its first lines.
 pub(crate) fn run(kind: &str) {
     let kind = kind.to_owned();
     measure::run(async move {
@@ -159,16 +159,15 @@ async fn rooms(listener: TcpListener, address: SocketAddr) {
     let history = Arc::new(MemoryHistory::new(Bounds::new(), Arc::clone(&clock)));
     let tokens = TokenBook::in_memory(KeyRing::generate().unwrap(), clock);
     let rooms = RoomServer::new(Arc::clone(&hub), Anybody, history, tokens, RoomOptions::new());
-    let mut epoch = String::new();
-    for n in 0..10 {
-        for room in 0..100 {
-            let place = rooms.publish(&format!("room-{room}"), &json!({"n": n})).await.unwrap();
-            if room == 0 {
-                epoch = place.epoch;
-            }
+    let mut epochs = Vec::new();
+    for room in 0..100 {
+        let room = format!("room-{room}");
+        for n in 0..9 {
+            rooms.publish(&room, &json!({"n": n})).await.unwrap();
         }
+        epochs.push(rooms.publish(&room, &json!({"n": 9})).await.unwrap().epoch);
     }
-    println!("{epoch}");
+    println!("{}", epochs.join(" "));
     tokio::spawn(serve(listener, hub, Arc::new(rooms)));
     obey(address, async |_| {}).await;
 }
