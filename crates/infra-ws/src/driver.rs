@@ -1,6 +1,8 @@
 //! Drives one connection: reads, writes and watches it until it ends.
 
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use futures_util::FutureExt;
 use infra_core::lifecycle::Stop;
@@ -68,15 +70,25 @@ impl<A: App> Driver<A> {
         let (connection, options) = (&self.connection, self.options.as_ref());
         let pulse = Arc::clone(&self.pulse);
         let socket = Metered::new(socket, pulse, connection.clone(), options.message_bytes);
-        let socket = Socket::open(socket, config(options)).await;
+        let socket = Box::pin(Socket::open(socket, config(options))).await;
         let mut session = None;
         let end = {
             let mut writing = pin!(self.write(&socket));
+            let (mut reading, mut watching) =
+                (pin!(self.read(&socket, &mut session)), pin!(self.watch()));
+            let watched = poll_fn(|cx| {
+                // First, so that a flood does not use up the task's turn before the time is looked
+                // at; and again, since what was read may have set a deadline.
+                if let Poll::Ready(close) = watching.as_mut().poll(cx) {
+                    return Poll::Ready(End::Close(close));
+                }
+                match reading.as_mut().poll(cx) {
+                    Poll::Ready(end) => Poll::Ready(end),
+                    Poll::Pending => watching.as_mut().poll(cx).map(End::Close),
+                }
+            });
             let first = tokio::select! {
-                // What is read may set a deadline, so the deadlines are looked at behind it.
-                biased;
-                end = self.read(&socket, &mut session) => Err(end),
-                close = self.watch() => Err(End::Close(close)),
+                end = watched => Err(end),
                 () = self.stop.requested() => Err(End::Close(Close::GOING_AWAY)),
                 end = &mut writing => Ok(end),
             };

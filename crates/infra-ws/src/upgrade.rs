@@ -122,7 +122,8 @@ fn begin<B, A: App>(
             pulse: Arc::new(Pulse::new(Arc::clone(&hub.clock))),
             stop: hub.shutdown.stop(),
         };
-        driver.run(TokioIo::new(socket)).await;
+        // On the heap by itself: what wraps a task's future keeps room for it twice.
+        Box::pin(driver.run(TokioIo::new(socket))).await;
     });
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

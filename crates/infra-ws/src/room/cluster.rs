@@ -95,6 +95,9 @@ impl<H: RoomHandler> RoomServer<H> {
     /// Closes all connections of a user, or of one of its sessions, on all nodes; returns how many
     /// were closed here.
     ///
+    /// A node that the bus does not reach is not told again: there they live on until what identified
+    /// them expires. Whether they may come back is for the handler to say.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future may leave other nodes untold.

@@ -301,6 +301,22 @@ async fn clients_that_say_nothing_or_never_finish_are_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_finished_is_noticed_though_nothing_else_happens() {
+    let calm = |options: Options| options.assembly(TICK).heartbeat(PATIENCE * 2, PATIENCE * 5);
+    let server = Server::start(calm).await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut socket = server.raw().await;
+        socket.write_all(&[frame(0x81, b"first"), frame(0x01, b"half")].concat()).await.unwrap();
+        slow.push(socket);
+    }
+    for mut socket in slow {
+        assert_eq!(close_code(&mut socket).await, Some(4007), "never finished");
+    }
+    server.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_only_answers_pings_stays() {
     let server = Server::start(|options| options.heartbeat(TICK / 8, TICK).assembly(TICK)).await;
     let mut client = server.client().await;
