@@ -10,6 +10,8 @@
     reason = "a panic is how a test fails; a process that is killed says what it did on its output"
 )]
 
+mod archive;
+mod cache;
 mod killed;
 mod outbox_crash;
 mod queue;

@@ -80,6 +80,19 @@ impl Catalogue {
         Some((first.first.max(parts.before), last.last))
     }
 
+    /// Returns the versions below `first`, where the store below begins, that are neither archived nor gone for
+    /// good.
+    pub(super) fn hole(&self, stream: &StreamName, first: Version) -> Option<(Version, Version)> {
+        let mut next = self.before(stream).max(Version::new(1));
+        for extent in self.of_stream(stream) {
+            if next < extent.first {
+                break;
+            }
+            next = next.max(extent.last.next());
+        }
+        (next < first).then(|| (next, first.previous()))
+    }
+
     /// Returns the segments of a stream in order.
     pub(super) fn of_stream(&self, stream: &StreamName) -> Vec<Extent> {
         let parts = self.streams.get(stream);

@@ -52,6 +52,10 @@ pub struct Archived {
 ///
 /// Event ids of archived events are forgotten, as those of truncated ones: appending one again
 /// finds a stream at another version. Cheap to clone; clones share everything.
+///
+/// Truncate streams through it and never below it: then what is in no object is lost, and a read of its stream is
+/// [`Corrupt`](ErrorKind::Corrupt), naming the versions. A page over all streams meets what is named only: an
+/// object that was already missing when the store was opened leaves no trace there.
 #[derive(Debug, Clone)]
 pub struct ArchivedEventStore(Arc<Shared>);
 
@@ -228,6 +232,29 @@ impl Shared {
         Ok(segment)
     }
 
+    /// Refuses a read that comes to versions which are nowhere, though nobody has truncated them.
+    fn check_hole(
+        &self,
+        stream: &StreamName,
+        first: Version,
+        (from, direction): (Version, Direction),
+    ) -> Result<()> {
+        let Some((lost_from, lost_to)) = self.catalogue.read().hole(stream, first) else {
+            return Ok(());
+        };
+        let is_met = match direction {
+            Direction::Forward => from <= lost_to,
+            Direction::Backward => lost_from <= from,
+        };
+        if !is_met {
+            return Ok(());
+        }
+        let folder = name::folder(&self.prefix, stream);
+        Err(Error::new(ErrorKind::Corrupt, "read archived segment").detail(format!(
+            "events {lost_from} to {lost_to} of {stream} are in no object of {folder}/"
+        )))
+    }
+
     /// Removes everything of a stream from the archive.
     async fn forget(&self, stream: &StreamName) -> Result<()> {
         let kinds = self.catalogue.write().remove(stream);
@@ -275,6 +302,23 @@ impl Shared {
     }
 }
 
+/// Returns whether a read of the store below has all that was asked for, wherever the stream begins.
+fn is_whole(
+    events: &[RecordedEvent],
+    (from, direction): (Version, Direction),
+    limit: usize,
+) -> bool {
+    match direction {
+        Direction::Forward => {
+            events.first().is_some_and(|first| first.version <= from.max(Version::new(1)))
+        }
+        Direction::Backward => {
+            limit <= events.len()
+                || events.last().is_some_and(|last| last.version == Version::new(1))
+        }
+    }
+}
+
 #[async_trait]
 impl Source for ArchivedEventStore {
     async fn page(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
@@ -308,12 +352,12 @@ impl EventStore for ArchivedEventStore {
     ) -> Result<Vec<RecordedEvent>> {
         // The store first: what is moved meanwhile is in the catalogue before it is removed.
         let mut events = self.0.inner.read_stream(stream, from, direction, limit).await?;
-        if self.0.catalogue.read().range(stream).is_none() {
+        let is_archived = self.0.catalogue.read().range(stream).is_some();
+        if !is_archived && is_whole(&events, (from, direction), limit) {
             return Ok(events);
         }
-        if self.0.inner.stream_info(stream).await?.is_none() {
-            return Ok(Vec::new());
-        }
+        let Some(info) = self.0.inner.stream_info(stream).await? else { return Ok(Vec::new()) };
+        self.0.check_hole(stream, info.first, (from, direction))?;
         events.extend(self.0.archived(stream, (from, direction), limit).await?);
         events.sort_by_key(|event| event.version);
         events.dedup_by_key(|event| event.version);
@@ -375,23 +419,25 @@ impl EventStore for ArchivedEventStore {
 
     async fn truncate_before(&self, stream: &StreamName, before: Version) -> Result<()> {
         let shared = &self.0;
-        let archived = shared.catalogue.read().range(stream);
-        if archived.is_none() {
+        let last = shared.inner.stream_info(stream).await?.map(|info| info.last);
+        if last.is_none_or(|last| last.next() < before) {
+            // It is refused, and the archive stays as it is.
             return shared.inner.truncate_before(stream, before).await;
         }
-        // What the store below refuses leaves the archive as it is.
+        let known = shared.catalogue.read().before(stream);
+        if known < before {
+            // First, so that what is gone is never taken for what the archive has lost.
+            let kind = Kind::Before(before);
+            let marker = name::object(&shared.prefix, stream, kind);
+            shared.archive.replace(&marker, bytes::Bytes::from_static(b"truncated")).await?;
+            shared.catalogue.write().add(stream, kind);
+        }
         shared.inner.truncate_before(stream, before).await?;
-        let kind = Kind::Before(before);
-        let marker = name::object(&shared.prefix, stream, kind);
-        shared.archive.replace(&marker, bytes::Bytes::from_static(b"truncated")).await?;
-        let gone = {
-            let mut catalogue = shared.catalogue.write();
-            catalogue.add(stream, kind);
-            catalogue.prune(stream)
-        };
-        for extent in gone {
-            let name = name::object(&shared.prefix, stream, Kind::Segment(extent));
-            shared.archive.delete(&name).await?;
+        let gone = shared.catalogue.write().prune(stream);
+        let mut gone: Vec<Kind> = gone.into_iter().map(Kind::Segment).collect();
+        gone.extend((Version::ZERO < known && known < before).then_some(Kind::Before(known)));
+        for kind in gone {
+            shared.archive.delete(&name::object(&shared.prefix, stream, kind)).await?;
         }
         Ok(())
     }
