@@ -91,31 +91,50 @@ async fn run(step: Step) -> Result<(), Failure> {
     let busy = server.busy().unwrap_or_default().saturating_sub(settled);
     let histogram = collect.await??;
     let sent = sent.load(Ordering::SeqCst);
+    let measured = Measured { rooms: before, sent, memory, busy };
+    measured.print(step, &histogram)?;
     let wanted = sent * 4;
-    let milliseconds = |quantile| {
-        let micros = histogram.value_at_quantile(quantile);
-        Duration::from_micros(micros).as_secs_f64() * 1_000.0
-    };
-    println!(
-        "{before} rooms x 4 at {} actions/min for {} s: {} actions ({:.1}/s), {} of {wanted} \
-         deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB, \
-         {:.0} us of a processor for each action",
-        step.rate,
-        step.seconds,
-        sent,
-        f64::from(u32::try_from(sent)?) / f64::from(u32::try_from(step.seconds)?),
-        histogram.len(),
-        milliseconds(0.5),
-        milliseconds(0.95),
-        milliseconds(0.99),
-        milliseconds(1.0),
-        memory / 1024 / 1024,
-        busy.as_secs_f64() * 1_000_000.0 / f64::from(u32::try_from(sent.max(1))?),
-    );
     if histogram.len() < wanted {
         return Err(format!("{} deliveries are missing", wanted - histogram.len()).into());
     }
     Ok(())
+}
+
+/// What was seen of the server, beside the latencies.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    rooms: u64,
+    sent: u64,
+    memory: u64,
+    busy: Duration,
+}
+
+impl Measured {
+    fn print(self, step: Step, histogram: &Histogram<u64>) -> Result<(), Failure> {
+        let Self { rooms, sent, memory, busy } = self;
+        let wanted = sent * 4;
+        let milliseconds = |quantile| {
+            let micros = histogram.value_at_quantile(quantile);
+            Duration::from_micros(micros).as_secs_f64() * 1_000.0
+        };
+        println!(
+            "{rooms} rooms x 4 at {} actions/min for {} s: {} actions ({:.1}/s), {} of {wanted} \
+             deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB, \
+             {:.0} us of a processor for each action",
+            step.rate,
+            step.seconds,
+            sent,
+            f64::from(u32::try_from(sent)?) / f64::from(u32::try_from(step.seconds)?),
+            histogram.len(),
+            milliseconds(0.5),
+            milliseconds(0.95),
+            milliseconds(0.99),
+            milliseconds(1.0),
+            memory / 1024 / 1024,
+            busy.as_secs_f64() * 1_000_000.0 / f64::from(u32::try_from(sent.max(1))?),
+        );
+        Ok(())
+    }
 }
 
 async fn drive_room(

@@ -207,7 +207,8 @@ mod tests {
 
         /// Reads the log to its end, once the queue takes it.
         async fn follow(&self) {
-            let (events, documents) = (Arc::clone(&self.events), self.queue.documents.clone());
+            let documents = Arc::clone(&self.queue.documents);
+            let events = Arc::clone(&self.events);
             let follower = Follower::new(events, documents, self.queue.clone()).unwrap();
             while follower.catch_up().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -173,7 +173,7 @@ async fn what_a_request_names_is_followed_into_stored_events_and_traces_and_is_n
     let Heard::Message(joined) = socket.hear().await else { panic!("not joined") };
     let events = recorded(&host, joined["room"].as_str().unwrap()).await;
     let ids = events.iter().map(|event| event.correlation.unwrap().to_string());
-    assert!(0 < events.len() && ids.clone().all(|id| id == own), "{:?}", ids.collect::<Vec<_>>());
+    assert!(!events.is_empty() && ids.clone().all(|id| id == own), "{:?}", ids.collect::<Vec<_>>());
     // What is no id is as if it were not there.
     let forged = [("x-correlation-id", "corr_4bf92f3577b34da6")];
     let (mut other, head) = RawSocket::open_with(host.server.addr(), &forged).await;

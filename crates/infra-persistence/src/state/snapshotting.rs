@@ -119,10 +119,11 @@ async fn take_snapshot<M: Persistent>(
 ) -> Result<()> {
     let options = &journal.options;
     let snapshot = sealed(journal, machine, at)?;
-    let durability = match reason {
-        Reason::Manual => options.durability,
-        // The events are the truth: the disk has more urgent writes than what shortens their replay.
-        _ => options.durability.min(Durability::Buffered),
+    // The events are the truth: the disk has more urgent writes than what shortens their replay.
+    let durability = if reason == Reason::Manual {
+        options.durability
+    } else {
+        options.durability.min(Durability::Buffered)
     };
     snapshots.put_snapshot(snapshot, durability, options.fence.clone()).await?;
     telemetry::SNAPSHOTS.add_for(reason, 1);
