@@ -380,7 +380,7 @@ async fn without_redis_everything_or_nothing_passes_if_that_is_declared() {
 #[derive(Debug)]
 struct Node {
     admitted: u64,
-    p99: Duration,
+    p99_of_lost: Duration,
     lost: u64,
 }
 
@@ -402,7 +402,7 @@ fn said(node: Child) -> Node {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let numbers: Vec<u64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
-    Node { admitted: numbers[0], p99: Duration::from_micros(numbers[3]), lost: numbers[5] }
+    Node { admitted: numbers[0], p99_of_lost: Duration::from_micros(numbers[6]), lost: numbers[5] }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,8 +434,9 @@ async fn five_nodes_keep_the_limit_while_redis_dies_and_returns() {
     let limit = BURST + RATE * u64::from(seconds);
     println!("{admitted} admitted of a limit of {limit}: {nodes:?}");
     assert!(nodes.iter().all(|node| 0 < node.lost), "every node noticed: {nodes:?}");
-    // Ten times the timeout, for a machine that is busy: no decision waits for the outage.
-    assert!(nodes.iter().all(|node| node.p99 < Duration::from_millis(500)), "{nodes:?}");
+    // The timeout is 50 ms; in CI ten times that, for a machine that is busy: no decision waits for the outage.
+    let bound = Duration::from_millis(if outage < 10 { 500 } else { 60 });
+    assert!(nodes.iter().all(|node| node.p99_of_lost < bound), "{nodes:?}");
     assert!(limit * 9 <= admitted * 10 && admitted * 10 <= limit * 11, "{admitted} of {limit}");
 }
 
