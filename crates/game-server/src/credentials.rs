@@ -6,7 +6,7 @@ use infra_core::{
     Clock, ErrorKind, Result,
     codec::Payload,
     id::Collection,
-    store::{Batch, DocumentStore},
+    store::{Batch, DocumentStore, Scan},
     version::{Expected, Version},
 };
 use infra_ws::token::{Claims, Generations, KeyRing, TokenError, expiry};
@@ -17,10 +17,36 @@ use crate::{
 };
 
 /// How long a token is good.
-const LIFETIME: Duration = Duration::from_hours(24);
+pub(crate) const LIFETIME: Duration = Duration::from_hours(24);
 
 /// How often a write is tried again that met another one of the same token.
 const ATTEMPTS: usize = 4;
+
+/// How many generations are forgotten in one go.
+const PAGE: usize = 256;
+
+fn collection() -> Result<Collection> {
+    Collection::new("tokens")
+}
+
+/// Forgets the generations of a room's tokens, and returns how many tokens that were. Those that are
+/// still good stay so, by their signature alone.
+pub(crate) async fn forget(documents: &dyn DocumentStore, room: RoomCode) -> Result<usize> {
+    let collection = collection()?;
+    let mut count = 0;
+    loop {
+        let scan = Scan::prefix(format!("{room}/"), PAGE);
+        let page = documents.scan(&collection, scan).await?;
+        if page.is_empty() {
+            return Ok(count);
+        }
+        count += page.len();
+        let forget = page.into_iter().fold(Batch::new(), |batch, document| {
+            batch.delete(collection.clone(), document.key, Expected::Any)
+        });
+        documents.commit(forget).await?;
+    }
+}
 
 /// Issues and checks the tokens of players.
 #[derive(Debug)]
@@ -52,7 +78,7 @@ impl Credentials {
         documents: Arc<dyn DocumentStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        Ok(Self { ring, documents, collection: Collection::new("tokens")?, clock })
+        Ok(Self { ring, documents, collection: collection()?, clock })
     }
 
     /// Checks a token's signature and time.

@@ -6,108 +6,43 @@
 //! games wait in the queue. A game that is broken itself is a dead letter, which the queue's health
 //! shows, and is tried once more by each start.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
+    Clock, Result,
     codec::Payload,
     event::RecordedEvent,
     health::{Finding, HealthCheck},
-    id::QueueName,
     lifecycle::Stop,
-    queue::Queue,
-    random::Random,
     store::{Batch, DocumentStore},
 };
-use infra_messaging::{
-    DurableQueue, Mint, Options, QueueHealth,
-    handler::{Failure, Job, Schedule, Worker},
-};
-use parking_lot::Mutex;
+use infra_messaging::handler::Job;
 
 use super::{
     archivist::{Archivist, Ended},
     projection::{Checkpoint, Projection},
+    tasks::{Home, Tasks, failure},
 };
 
 /// How many games may wait; behind that the log waits.
 const CAPACITY: usize = 10_000;
 
-/// How many games are archived at a time.
-const AT_ONCE: usize = 2;
-
-/// In how many processes that ended a game may have been in hand before it is a dead letter.
-const MAX_CRASHES: u32 = 10;
-
-/// The pause before a queue whose store failed is opened again.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// The queue of finished games. Clones are the same queue.
 #[derive(Debug, Clone)]
-pub(super) struct ArchiveQueue {
-    /// It is another one after the store failed.
-    queue: Arc<Mutex<DurableQueue>>,
-    documents: Arc<dyn DocumentStore>,
-    clock: Arc<dyn Clock>,
-    mint: Mint,
-}
-
-async fn open(documents: &Arc<dyn DocumentStore>, clock: &Arc<dyn Clock>) -> Result<DurableQueue> {
-    let options = Options::new(CAPACITY).max_failures(u32::MAX).max_crashes(MAX_CRASHES);
-    let name = QueueName::new("archive")?;
-    DurableQueue::open(Arc::clone(documents), name, options, Arc::clone(clock)).await
-}
-
-fn warn(error: &Error, what: &str) {
-    tracing::warn!(error = error as &dyn std::error::Error, "{what}");
-}
-
-/// Returns what becomes of a game that was not archived: only what is wrong with itself is a reason
-/// to give it up.
-fn failure(error: &Error) -> Failure {
-    let is_broken =
-        matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Unsupported);
-    if is_broken { Failure::permanent(error) } else { Failure::retryable(error) }
-}
+pub(super) struct ArchiveQueue(Tasks);
 
 impl ArchiveQueue {
     pub(super) async fn open(
         documents: Arc<dyn DocumentStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let queue = open(&documents, &clock).await?;
-        for letter in queue.dead_letters(CAPACITY).await? {
-            queue.replay(letter.message.id).await?;
-        }
-        let mint = Mint::new(Arc::clone(&clock), Random::from_system());
-        Ok(Self { queue: Arc::new(Mutex::new(queue)), documents, clock, mint })
-    }
-
-    fn queue(&self) -> DurableQueue {
-        self.queue.lock().clone()
+        let (queue, name) = ("archive", "archive queue");
+        Tasks::open(Home { queue, name, capacity: CAPACITY, documents, clock }).await.map(Self)
     }
 
     /// Archives games until the service stops.
     pub(super) async fn run(&self, archivist: Archivist, stop: Stop) {
-        while let Err(error) = self.work(archivist.clone(), stop.clone()).await {
-            warn(&error, "archive queue failed and is opened again");
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = stop.requested() => break,
-            }
-            // As long as it cannot be opened, the one that failed says so again.
-            if let Ok(queue) = open(&self.documents, &self.clock).await {
-                *self.queue.lock() = queue;
-            }
-        }
-        // What was given back is written before the stores end.
-        if let Err(error) = self.queue().close().await {
-            warn(&error, "archive queue not closed");
-        }
-    }
-
-    async fn work(&self, archivist: Archivist, stop: Stop) -> Result<()> {
         let keep = tower::service_fn(move |job: Job| {
             let archivist = archivist.clone();
             async move {
@@ -115,24 +50,18 @@ impl ArchiveQueue {
                 archivist.keep(&ended).await.map_err(|error| failure(&error))
             }
         });
-        let retries = Schedule::exponential(PAUSE, 2.0, u32::MAX).jitter(0.5);
-        let worker = Worker::new(Arc::new(self.queue()), keep)
-            .concurrency(AT_ONCE)
-            .schedule(retries, Random::from_system())
-            .grace(Duration::from_secs(1));
-        worker.run(stop).await.map(|_| ())
+        self.0.run(keep, stop).await;
     }
 }
 
 #[async_trait]
 impl HealthCheck for ArchiveQueue {
     fn name(&self) -> &'static str {
-        "archive queue"
+        self.0.name()
     }
 
     async fn check(&self) -> Finding {
-        let health = QueueHealth::new(self.name(), Arc::new(self.queue()));
-        health.max_age(Duration::from_mins(5)).check().await
+        self.0.check().await
     }
 }
 
@@ -145,25 +74,28 @@ impl Projection for ArchiveQueue {
     }
 
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
-        let mut tasks = Vec::new();
+        let mut games = Vec::new();
         for event in events {
-            let task = self.mint.message(Payload::json(1, &Ended::of(event))?);
-            tasks.push(task.dedup(event.event.id.to_string()));
+            let task = self.0.mint().message(Payload::json(1, &Ended::of(event))?);
+            games.push(task.dedup(event.event.id.to_string()));
         }
-        let queue = self.queue();
-        queue.publish(tasks, queue.features().durability).await?;
-        self.documents.commit(Batch::new().write(checkpoint.write()?)).await.map(|_| ())
+        self.0.publish(games).await?;
+        self.0.documents().commit(Batch::new().write(checkpoint.write()?)).await.map(|_| ())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use infra_core::{
         SystemClock,
         archive::ArchiveStore,
         event::{Append, EventStore, NewEvent},
         id::{EventId, EventType, StreamName},
         lifecycle::Shutdown,
+        queue::Queue as _,
+        random::Random,
         version::Expected,
     };
     use infra_events::MemoryEventStore;
@@ -207,8 +139,8 @@ mod tests {
 
         /// Reads the log to its end, once the queue takes it.
         async fn follow(&self) {
-            let documents = Arc::clone(&self.queue.documents);
-            let events = Arc::clone(&self.events);
+            let (events, documents) =
+                (Arc::clone(&self.events), Arc::clone(self.queue.0.documents()));
             let follower = Follower::new(events, documents, self.queue.clone()).unwrap();
             while follower.catch_up().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -225,7 +157,7 @@ mod tests {
             self.follow().await;
             let is_done = async || {
                 let archived = self.archive.list("games", "", 9).await.unwrap().len();
-                let stats = self.queue.queue().stats().await;
+                let stats = self.queue.0.queue().stats().await;
                 archived == games && stats.is_ok_and(|stats| stats.dead == dead)
             };
             while !is_done().await {
@@ -249,29 +181,7 @@ mod tests {
         let next = Stage::open(&stage.documents, &stage.clock).await;
         let found = next.check().await;
         assert_eq!((next.name(), found), ("archive queue", Finding::up()));
-        let stats = next.queue().stats().await.unwrap();
+        let stats = next.0.queue().stats().await.unwrap();
         assert_eq!((stats.ready, stats.dead), (1, 0));
-    }
-
-    #[tokio::test]
-    async fn a_queue_whose_store_failed_is_opened_again() {
-        let stage = Stage::new().await;
-        let gone: Arc<Documents> = Arc::new(memory(Arc::clone(&stage.clock)).unwrap());
-        let store: Arc<dyn DocumentStore> = Arc::<Documents>::clone(&gone);
-        *stage.queue.queue.lock() = open(&store, &stage.clock).await.unwrap();
-        gone.close().await;
-        stage.end_game("AAAAAA", &ended()).await;
-        stage.work_until(1, 0).await;
-    }
-
-    #[test]
-    fn only_what_is_wrong_with_a_game_itself_is_a_reason_to_give_it_up() {
-        let said = |kind| failure(&Error::new(kind, "archive game"));
-        for kind in [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::NotFound] {
-            assert!(matches!(said(kind), Failure::Retryable(_)));
-        }
-        for kind in [ErrorKind::Corrupt, ErrorKind::Invalid, ErrorKind::Unsupported] {
-            assert!(matches!(said(kind), Failure::Permanent(_)));
-        }
     }
 }

@@ -4,6 +4,7 @@ mod admin;
 mod archive_queue;
 mod archivist;
 mod backends;
+mod clean_up;
 mod guarded;
 mod http;
 mod live;
@@ -13,6 +14,7 @@ mod projection;
 mod public;
 mod running;
 mod standings;
+mod tasks;
 mod trail;
 mod unfinished;
 

@@ -17,6 +17,7 @@ use super::{
     archive_queue::ArchiveQueue,
     archivist::Archivist,
     backends::Backends,
+    clean_up::CleanUp,
     http,
     overview::Observatory,
     projection::Follower,
@@ -161,8 +162,10 @@ impl Server {
         let failed = |error| StartError::new("follow the games", error);
         let archive_queue = archive(&backends, &clock, &core).await.map_err(failed)?;
         let mut checks = checks(backends.checks.clone(), &settings.data, &clock);
-        // Games that wait for the archive are no reason to turn players away.
+        // Tasks that wait are no reason to turn players away.
         checks.push((Group::Info, Arc::new(archive_queue)));
+        let clean_up = clean_up(&backends, &clock, &core).await.map_err(failed)?;
+        checks.push((Group::Info, Arc::new(clean_up)));
         let options = HealthOptions::default();
         let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
@@ -227,7 +230,8 @@ impl Server {
     /// Dropping the future leaves the server draining.
     pub async fn stop(self) {
         self.monitor.drain();
-        let grace = self.settings.grace;
+        let (grace, clock) = (self.settings.grace, Arc::clone(self.telemetry.clock()));
+        let begun = clock.now();
         let game = &self.game;
         let spread = grace / 4;
         let close = close_of(Close::Restart);
@@ -237,7 +241,9 @@ impl Server {
             .await;
         tracing::info!(asked = drained.asked, left = drained.left, "connections drained");
         let edge = self.edge.close(grace / 8).await;
-        let core = self.core.close(grace / 8).await;
+        // What the clients left of the time is the rooms' and the queues', but for the stores' part.
+        let left = (grace * 3 / 4).saturating_sub(clock.now().since(begun));
+        let core = self.core.close(left.max(grace / 8)).await;
         tracing::info!(edge = ?edge, core = ?core, "tasks ended");
         // What was acknowledged is durable already; a store that hangs keeps no process alive.
         if tokio::time::timeout(grace / 4, self.backends.close()).await.is_err() {
@@ -373,6 +379,22 @@ async fn archive(
     let stop = core.stop();
     core.spawn(async move { follower.run(stop).await });
     Ok(queue)
+}
+
+/// Removes what rooms that are over leave behind.
+async fn clean_up(
+    backends: &Backends,
+    clock: &Arc<dyn Clock>,
+    core: &Shutdown,
+) -> infra_core::Result<CleanUp> {
+    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
+    let clean_up = CleanUp::open(Arc::clone(&documents), Arc::clone(clock)).await?;
+    let follower = Follower::new(events, documents, clean_up.clone())?;
+    let (working, stop) = (clean_up.clone(), core.stop());
+    core.spawn(async move { working.run(stop).await });
+    let stop = core.stop();
+    core.spawn(async move { follower.run(stop).await });
+    Ok(clean_up)
 }
 
 /// Counts the results of games from the log, behind the games.

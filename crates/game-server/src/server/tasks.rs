@@ -1,0 +1,212 @@
+//! A durable queue of the server's own tasks, which is opened again should its store fail.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use infra_core::{
+    Clock, Error, ErrorKind, Result,
+    health::{Finding, HealthCheck},
+    id::QueueName,
+    lifecycle::Stop,
+    queue::{Message, Queue},
+    random::Random,
+    store::DocumentStore,
+};
+use infra_messaging::{
+    DurableQueue, Mint, Options, QueueHealth,
+    handler::{Failure, Job, Schedule, Worker},
+};
+use parking_lot::Mutex;
+use tower::Service;
+
+/// How many tasks are worked on at a time.
+const AT_ONCE: usize = 2;
+
+/// In how many processes that ended a task may have been in hand before it is a dead letter.
+const MAX_CRASHES: u32 = 10;
+
+/// How many dead letters are tried once more at a start.
+const MAX_REPLAYS: usize = 10_000;
+
+/// The pause before a queue whose store failed is opened again, and before a task is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a queue of tasks is and where it is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    /// Its name among the queues.
+    pub(super) queue: &'static str,
+    /// As what its health is shown.
+    pub(super) name: &'static str,
+    /// How many tasks may wait; behind that whoever publishes them waits.
+    pub(super) capacity: usize,
+    pub(super) documents: Arc<dyn DocumentStore>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// A queue of tasks. Clones are the same queue.
+#[derive(Debug, Clone)]
+pub(super) struct Tasks {
+    home: Home,
+    /// It is another one after the store failed.
+    queue: Arc<Mutex<DurableQueue>>,
+    mint: Mint,
+}
+
+/// Returns what becomes of a task that was not done: only what is wrong with itself is a reason to
+/// give it up.
+pub(super) fn failure(error: &Error) -> Failure {
+    let is_broken =
+        matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Unsupported);
+    if is_broken { Failure::permanent(error) } else { Failure::retryable(error) }
+}
+
+impl Home {
+    async fn open(&self) -> Result<DurableQueue> {
+        let options = Options::new(self.capacity).max_failures(u32::MAX).max_crashes(MAX_CRASHES);
+        let (name, documents) = (QueueName::new(self.queue)?, Arc::clone(&self.documents));
+        DurableQueue::open(documents, name, options, Arc::clone(&self.clock)).await
+    }
+
+    fn warn(&self, error: &Error, what: &str) {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(queue = self.queue, error, "{what}");
+    }
+}
+
+impl Tasks {
+    /// Opens the queue; what was given up in the last process is tried once more.
+    pub(super) async fn open(home: Home) -> Result<Self> {
+        let queue = home.open().await?;
+        for letter in queue.dead_letters(MAX_REPLAYS).await? {
+            queue.replay(letter.message.id).await?;
+        }
+        let mint = Mint::new(Arc::clone(&home.clock), Random::from_system());
+        Ok(Self { home, queue: Arc::new(Mutex::new(queue)), mint })
+    }
+
+    pub(super) fn queue(&self) -> DurableQueue {
+        self.queue.lock().clone()
+    }
+
+    pub(super) const fn mint(&self) -> &Mint {
+        &self.mint
+    }
+
+    pub(super) fn documents(&self) -> &Arc<dyn DocumentStore> {
+        &self.home.documents
+    }
+
+    /// Publishes tasks, as safely as the store can.
+    pub(super) async fn publish(&self, tasks: Vec<Message>) -> Result<()> {
+        let queue = self.queue();
+        queue.publish(tasks, queue.features().durability).await.map(|_| ())
+    }
+
+    /// Works on tasks until the service stops.
+    pub(super) async fn run<S>(&self, work: S, stop: Stop)
+    where
+        S: Service<Job, Response = (), Error = Failure> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        while let Err(error) = self.work(work.clone(), stop.clone()).await {
+            self.home.warn(&error, "task queue failed and is opened again");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = stop.requested() => break,
+            }
+            // As long as it cannot be opened, the one that failed says so again.
+            if let Ok(queue) = self.home.open().await {
+                *self.queue.lock() = queue;
+            }
+        }
+        // What was given back is written before the stores end.
+        if let Err(error) = self.queue().close().await {
+            self.home.warn(&error, "task queue not closed");
+        }
+    }
+
+    async fn work<S>(&self, work: S, stop: Stop) -> Result<()>
+    where
+        S: Service<Job, Response = (), Error = Failure> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let retries = Schedule::exponential(PAUSE, 2.0, u32::MAX).jitter(0.5);
+        let worker = Worker::new(Arc::new(self.queue()), work)
+            .concurrency(AT_ONCE)
+            .schedule(retries, Random::from_system())
+            .grace(Duration::from_secs(1));
+        worker.run(stop).await.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl HealthCheck for Tasks {
+    fn name(&self) -> &'static str {
+        self.home.name
+    }
+
+    async fn check(&self) -> Finding {
+        let health = QueueHealth::new(self.name(), Arc::new(self.queue()));
+        health.max_age(Duration::from_mins(5)).check().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infra_core::{SystemClock, lifecycle::Shutdown, store::DocumentStore};
+    use infra_persistence::{Documents, memory};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Opens a queue that reads a store through `through`.
+    async fn tasks(through: Arc<dyn DocumentStore>) -> Tasks {
+        let (queue, name) = ("work", "work queue");
+        let clock = SystemClock::shared();
+        let home = Home { queue, name, capacity: 9, documents: through, clock };
+        Tasks::open(home).await.unwrap()
+    }
+
+    fn documents() -> Arc<Documents> {
+        Arc::new(memory(SystemClock::shared()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_queue_whose_store_failed_is_opened_again() {
+        let (gone, good) = (documents(), documents());
+        let mut tasks = tasks(Arc::clone(&gone) as _).await;
+        // It is opened again where the store is good.
+        tasks.home.documents = good;
+        gone.close().await;
+        let shutdown = Shutdown::new();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let work = tower::service_fn(move |job: Job| {
+            let told = told.clone();
+            async move {
+                let _is_heard = told.send(job.message.id).is_ok();
+                Ok(())
+            }
+        });
+        let (working, stop) = (tasks.clone(), shutdown.stop());
+        shutdown.spawn(async move { working.run(work, stop).await });
+        let task = tasks.mint().message(infra_core::codec::Payload::json(1, &7).unwrap());
+        while tasks.publish(vec![task.clone()]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(heard.recv().await, Some(task.id));
+        shutdown.close(Duration::from_secs(9)).await;
+        assert_eq!((tasks.name(), tasks.check().await), ("work queue", Finding::up()));
+    }
+
+    #[test]
+    fn only_what_is_wrong_with_a_task_itself_is_a_reason_to_give_it_up() {
+        let said = |kind| failure(&Error::new(kind, "do task"));
+        for kind in [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::NotFound] {
+            assert!(matches!(said(kind), Failure::Retryable(_)));
+        }
+        for kind in [ErrorKind::Corrupt, ErrorKind::Invalid, ErrorKind::Unsupported] {
+            assert!(matches!(said(kind), Failure::Permanent(_)));
+        }
+    }
+}
