@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             .against("tokio mpsc", channel)
             .against("flume", flume_channel)
             .against("async-channel", async_channel),
+        Workload::rate("queue-batches", batched)
+            .against("tokio mpsc", channel)
+            .against("flume", flume_channel)
+            .against("async-channel", async_channel),
         Workload::figure("queue-dispatch-p99", "us", Better::Lower, dispatch),
         Workload::figure("topic-match-100k", "us", Better::Lower, routing::matching),
     ];
@@ -54,12 +58,41 @@ fn message(random: &Random) -> Message {
     Message::new(id, Payload::raw(vec![7; 128]))
 }
 
+fn queue_of(capacity: usize) -> Arc<MemoryQueue> {
+    let options = Options::new(capacity).overflow(Overflow::Wait);
+    let name = QueueName::new("work").unwrap();
+    Arc::new(MemoryQueue::new(name, options, SystemClock::shared()))
+}
+
+/// Publishes 64 messages at a time; each is acknowledged for itself.
+fn batched() -> u64 {
+    const BATCH: u64 = 64;
+    let batches = MESSAGES / BATCH;
+    run(async {
+        let queue = queue_of(CAPACITY);
+        let producing = Arc::clone(&queue);
+        let producer = tokio::spawn(async move {
+            let random = Random::from_system();
+            for _ in 0..batches {
+                let batch = (0..BATCH).map(|_| message(&random)).collect();
+                producing.publish(batch, Durability::Applied).await.unwrap();
+            }
+        });
+        let mut done = 0;
+        while done < batches * BATCH {
+            for delivery in queue.receive(64, Duration::from_secs(30)).await.unwrap() {
+                delivery.ack().await.unwrap();
+                done += 1;
+            }
+        }
+        producer.await.unwrap();
+    });
+    batches * BATCH
+}
+
 fn queue() -> u64 {
     run(async {
-        let options = Options::new(CAPACITY).overflow(Overflow::Wait);
-        let queue =
-            MemoryQueue::new(QueueName::new("work").unwrap(), options, SystemClock::shared());
-        let queue = Arc::new(queue);
+        let queue = queue_of(CAPACITY);
         let producing = Arc::clone(&queue);
         let producer = tokio::spawn(async move {
             let random = Random::from_system();
