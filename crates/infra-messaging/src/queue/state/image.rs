@@ -79,7 +79,7 @@ impl State {
                 state.lanes.entry(key.clone()).or_default().numbers.insert(number);
             }
             state.n_unwritten += 1;
-            state.entries.insert(number, entry);
+            state.entries.insert(number, Box::new(entry));
             whereabouts.push((number, place));
         }
         // Each key is whole now, so only its first message is offered.

@@ -37,7 +37,7 @@ impl State {
                 self.lanes.entry(key.clone()).or_default().numbers.insert(number);
             }
             self.last = self.last.max(number);
-            self.entries.insert(number, entry);
+            self.entries.insert(number, Box::new(entry));
             all.push((number, was_leased));
         }
         // Each key is whole now, so only its first message is offered.

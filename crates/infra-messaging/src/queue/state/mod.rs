@@ -82,7 +82,8 @@ struct Parked {
 #[derive(Debug)]
 pub(crate) struct State {
     options: Options,
-    entries: BTreeMap<Number, Entry>,
+    /// Boxed, so that a node of the map is small and what is removed at its head moves little.
+    entries: BTreeMap<Number, Box<Entry>>,
     /// What can be delivered now.
     ready: Order,
     lanes: HashMap<String, Lane>,
@@ -171,7 +172,7 @@ impl State {
     pub(crate) fn pass(&mut self, at: Moment) {
         while let Some((_, number)) = self.timers.first().copied().filter(|(due, _)| *due <= at.now)
         {
-            let was_leased = self.entries.get(&number).is_some_and(Entry::is_leased);
+            let was_leased = self.entries.get(&number).is_some_and(|entry| entry.is_leased());
             self.change(number, at, |entry| {
                 if let Whereabouts::Leased { until, .. } = entry.at
                     && until <= at.now
@@ -387,7 +388,7 @@ impl State {
     }
 
     pub(crate) fn peek(&self, limit: usize) -> Vec<Message> {
-        let is_shown = |entry: &&Entry| !matches!(entry.at, Whereabouts::Unwritten(_));
+        let is_shown = |entry: &&Box<Entry>| !matches!(entry.at, Whereabouts::Unwritten(_));
         let shown = self.entries.values().filter(is_shown);
         shown.take(limit).map(|entry| entry.message.clone()).collect()
     }
@@ -409,7 +410,7 @@ impl State {
 
     pub(crate) fn stats(&self, at: Moment) -> Stats {
         let is_ready =
-            |entry: &&Entry| matches!(entry.at, Whereabouts::Waiting(from) if from <= at.now);
+            |entry: &&Box<Entry>| matches!(entry.at, Whereabouts::Waiting(from) if from <= at.now);
         // Entries are numbered in the order of publishing, so the first ready one is the oldest.
         let oldest = self.entries.values().find(is_ready).map(|entry| entry.published);
         let others = self.n_leased + self.n_delayed + self.n_unwritten;

@@ -34,7 +34,7 @@ impl State {
                 self.n_unwritten += 1;
             }
         }
-        self.entries.insert(number, entry);
+        self.entries.insert(number, Box::new(entry));
         self.change(number, at, |_| {});
     }
 
@@ -106,7 +106,7 @@ impl State {
                 None => self.leave_lane(key, number, at.now),
             }
         }
-        Some(entry)
+        Some(*entry)
     }
 
     pub(super) fn leave_lane(&mut self, key: &str, number: Number, now: Instant) {
