@@ -388,8 +388,8 @@ impl State {
     }
 
     pub(crate) fn peek(&self, limit: usize) -> Vec<Message> {
-        let is_shown = |entry: &&Box<Entry>| !matches!(entry.at, Whereabouts::Unwritten(_));
-        let shown = self.entries.values().filter(is_shown);
+        let is_shown = |entry: &&Entry| !matches!(entry.at, Whereabouts::Unwritten(_));
+        let shown = self.entries.values().map(Box::as_ref).filter(is_shown);
         shown.take(limit).map(|entry| entry.message.clone()).collect()
     }
 
@@ -410,9 +410,10 @@ impl State {
 
     pub(crate) fn stats(&self, at: Moment) -> Stats {
         let is_ready =
-            |entry: &&Box<Entry>| matches!(entry.at, Whereabouts::Waiting(from) if from <= at.now);
+            |entry: &&Entry| matches!(entry.at, Whereabouts::Waiting(from) if from <= at.now);
         // Entries are numbered in the order of publishing, so the first ready one is the oldest.
-        let oldest = self.entries.values().find(is_ready).map(|entry| entry.published);
+        let oldest =
+            self.entries.values().map(Box::as_ref).find(is_ready).map(|entry| entry.published);
         let others = self.n_leased + self.n_delayed + self.n_unwritten;
         Stats {
             ready: (self.entries.len() as u64).saturating_sub(others),
