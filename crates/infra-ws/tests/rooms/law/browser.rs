@@ -86,7 +86,9 @@ struct Driver(Child);
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Chromium ends with its driver.
+        // First its browser, which would outlive it.
+        let mut browser = Command::new("pkill");
+        let _ended = browser.args(["-KILL", "-P", &self.0.id().to_string()]).status().is_ok();
         let _ended = self.0.kill().is_ok() && self.0.wait().is_ok();
     }
 }
