@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use game_server::config::Options;
 use infra_core::SystemClock;
 use infra_testkit::clock::ManualClock;
 use serde_json::{Value, json};
@@ -404,7 +405,7 @@ async fn pieces_that_are_not_held_and_sums_of_eight_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_opens_too_many_connections_is_told_to_wait() {
-    let few = game_server::config::Options { connections_per_address: Some(3), ..options() };
+    let few = Options { connections_per_address: Some(3), ..options() };
     let host = start_with(few, SystemClock::shared()).await;
     let addr = host.server.addr();
     let kept = [host.player().await, host.player().await, host.player().await];
@@ -416,4 +417,62 @@ async fn an_address_that_opens_too_many_connections_is_told_to_wait() {
         Player::connect(addr).await.is_ok()
     })
     .await;
+}
+
+/// How many connections are bad at once.
+const BAD: usize = 200;
+
+/// Returns the resident memory of this process, the server's too, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Says something bad over a socket that was greeted, and keeps it open.
+async fn misbehave(socket: &mut RawSocket, number: usize) {
+    match number % 4 {
+        // As deep as fits, and again.
+        0 => socket.say(&"[".repeat(60_000)).await,
+        // Announced as a text of 60,000 bytes, of which half comes.
+        1 => {
+            socket.bytes(&[0x81, 0xfe, 0xea, 0x60, 0, 0, 0, 0]).await;
+            socket.bytes(&vec![b' '; 30_000]).await;
+        }
+        // Larger than anything that is taken.
+        2 => socket.frame(0x81, &vec![b' '; 300_000]).await,
+        _ => {
+            for _ in 0..200 {
+                socket.frame(0x89, &[7; 125]).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_who_misbehave_at_once_cost_little_memory_and_a_room_nothing() {
+    let most = u32::try_from(BAD * 2).unwrap();
+    let options = Options { connections_per_address: Some(most), ..options() };
+    let host = start_with(options, SystemClock::shared()).await;
+    let mut keeper = host.host("Mei").await;
+    let room = keeper.known.room.clone();
+    let before = essence(&host, &room).await;
+    let (begun, mut most) = (resident(), 0);
+    let mut bad = Vec::new();
+    for number in 0..BAD {
+        let mut socket = RawSocket::greeted(host.server.addr()).await;
+        misbehave(&mut socket, number).await;
+        bad.push(socket);
+        most = most.max(resident());
+        if number % 20 == 0 {
+            keeper.say(&json!({"type": "ping", "nonce": number})).await.unwrap();
+            until(&mut keeper, "pong").await;
+        }
+    }
+    // What the half of them sent is at most 64 KiB each, and the test itself holds as much.
+    let grown = most.saturating_sub(begun);
+    assert!(grown < 48 * 1024, "{grown} KiB for {BAD} connections");
+    assert_eq!(essence(&host, &room).await, before);
+    drop(bad);
+    host.stop().await;
 }
