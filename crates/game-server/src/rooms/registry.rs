@@ -123,7 +123,8 @@ impl Registry {
         if self.tools.events.stream_info(&stream_of(code)?).await?.is_none() {
             return Ok(None);
         }
-        self.open(code).await.map(Some)
+        // In a box: most rooms that are asked for are in memory.
+        Box::pin(self.open(code)).await.map(Some)
     }
 
     /// Returns the way to a room if it is in memory.

@@ -68,10 +68,7 @@ impl HealthCheck for ArchiveQueue {
 #[async_trait]
 impl Projection for ArchiveQueue {
     const NAME: &'static str = "archive";
-
-    fn concerns(&self, event: &RecordedEvent) -> bool {
-        event.event.event_type.as_str() == "game_ended"
-    }
+    const EVENTS: &'static [&'static str] = &["game_ended"];
 
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
         let mut games = Vec::new();

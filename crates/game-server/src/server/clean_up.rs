@@ -97,10 +97,7 @@ impl HealthCheck for CleanUp {
 #[async_trait]
 impl Projection for CleanUp {
     const NAME: &'static str = "clean-up";
-
-    fn concerns(&self, event: &RecordedEvent) -> bool {
-        matches!(event.event.event_type.as_str(), "game_ended" | "room_abandoned")
-    }
+    const EVENTS: &'static [&'static str] = &["game_ended", "room_abandoned"];
 
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
         let mut rooms = Vec::new();

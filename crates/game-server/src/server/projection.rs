@@ -11,7 +11,7 @@ use infra_core::{
     Error, ErrorKind, Result,
     codec::Payload,
     event::{EventStore, Filter, RecordedEvent, SubscriptionItem},
-    id::Collection,
+    id::{Collection, EventType},
     lifecycle::Stop,
     store::{Batch, DocumentStore, Write},
     version::{Expected, Position},
@@ -31,10 +31,10 @@ pub(super) trait Projection: Send + Sync {
     /// Names it; how far it has read is kept under this name.
     const NAME: &'static str;
 
-    /// Returns whether an event changes anything.
-    fn concerns(&self, event: &RecordedEvent) -> bool;
+    /// The types of the events that change anything.
+    const EVENTS: &'static [&'static str];
 
-    /// Commits what follows from events that concern it, and `checkpoint` with the last of it.
+    /// Commits what follows from events of these types, and `checkpoint` with the last of it.
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()>;
 
     /// Forgets what would be wrong if the log were read anew from its beginning; nothing by default.
@@ -92,8 +92,7 @@ impl<P: Projection> Follower<P> {
     pub(super) async fn catch_up(&self) -> Result<()> {
         let mut after = self.begin().await?;
         loop {
-            let mut page = self.events.read_all(after, &filter(), PAGE).await?;
-            page.events.retain(|event| self.projection.concerns(event));
+            let page = self.events.read_all(after, &filter::<P>()?, PAGE).await?;
             if after < page.read_to {
                 self.projection.take(&page.events, self.checkpoint_at(page.read_to)).await?;
             }
@@ -124,16 +123,14 @@ impl<P: Projection> Follower<P> {
 
     async fn follow(&self) -> Result<()> {
         let after = self.begin().await?;
-        let mut subscription = self.events.subscribe(after, filter()).await?;
+        let mut subscription = self.events.subscribe(after, filter::<P>()?).await?;
         while let Some(item) = subscription.next().await {
             match item? {
-                SubscriptionItem::Event(event) if self.projection.concerns(&event) => {
+                SubscriptionItem::Event(event) => {
                     let checkpoint = self.checkpoint_at(event.position);
                     self.projection.take(std::slice::from_ref(&event), checkpoint).await?;
                 }
-                SubscriptionItem::Event(_)
-                | SubscriptionItem::Checkpoint(_)
-                | SubscriptionItem::CaughtUp(_) => {}
+                SubscriptionItem::Checkpoint(_) | SubscriptionItem::CaughtUp(_) => {}
             }
         }
         Err(Error::new(ErrorKind::Closed, "follow rooms"))
@@ -166,6 +163,9 @@ impl<P: Projection> Follower<P> {
     }
 }
 
-fn filter() -> Filter {
-    Filter { stream_prefix: Some(STREAM_PREFIX.to_owned()), ..Filter::default() }
+/// Others are left out by the store: what is said in a room is no concern of a projection.
+fn filter<P: Projection>() -> Result<Filter> {
+    let event_types = P::EVENTS.iter().map(EventType::new).collect::<Result<_>>()?;
+    let stream_prefix = Some(STREAM_PREFIX.to_owned());
+    Ok(Filter { stream_prefix, event_types, ..Filter::default() })
 }

@@ -109,10 +109,7 @@ impl Standings {
 #[async_trait]
 impl Projection for Standings {
     const NAME: &'static str = "standings";
-
-    fn concerns(&self, event: &RecordedEvent) -> bool {
-        event.event.event_type.as_str() == "game_ended"
-    }
+    const EVENTS: &'static [&'static str] = &["game_ended"];
 
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
         for event in events {

@@ -47,10 +47,7 @@ impl Unfinished {
 #[async_trait]
 impl Projection for Unfinished {
     const NAME: &'static str = "unfinished";
-
-    fn concerns(&self, event: &RecordedEvent) -> bool {
-        change(event).is_some()
-    }
+    const EVENTS: &'static [&'static str] = &["room_created", "game_ended", "room_abandoned"];
 
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
         let last: BTreeMap<String, bool> = events.iter().filter_map(change).collect();

@@ -329,7 +329,8 @@ impl Game {
             return Ok(());
         }
         match (message, session.player) {
-            (ClientMessage::Request(request), _) => self.request(session, request).await,
+            // In a box: requests are rare and large, actions are neither.
+            (ClientMessage::Request(request), _) => Box::pin(self.request(session, request)).await,
             (ClientMessage::Action(numbered), Some(player)) => {
                 self.act(session, player, numbered).await;
                 Ok(())
@@ -410,8 +411,7 @@ impl App for Game {
         let context = Context::default().correlation(session.correlation);
         let span = session.span();
         let understanding = trace::traced(span, self.understand(session, text.as_str()));
-        // It is large, and most of a connection's time nobody needs its place.
-        Box::pin(context.scope(understanding)).await
+        context.scope(understanding).await
     }
 
     async fn closed(&self, session: Session) {
