@@ -139,6 +139,27 @@ impl Reader {
 
     /// Reads events of all streams; blocks on the disk for what is not in memory.
     pub(super) fn all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
+        self.page(after, filter, limit, |place| self.frame(place))
+    }
+
+    /// Reads events of all streams without the disk; `None` if some of them are not in memory.
+    pub(super) fn all_in_memory(
+        &self,
+        after: Position,
+        filter: &Filter,
+        limit: usize,
+    ) -> Option<EventPage> {
+        let in_memory = |place: FrameAt| self.recent.lock().get(place.first).ok_or(());
+        self.page(after, filter, limit, in_memory).ok()
+    }
+
+    fn page<E>(
+        &self,
+        after: Position,
+        filter: &Filter,
+        limit: usize,
+        frame: impl Fn(FrameAt) -> std::result::Result<Frame, E>,
+    ) -> std::result::Result<EventPage, E> {
         let visible = self.visible();
         let mut page = EventPage { events: Vec::new(), read_to: after, is_end: false };
         if limit == 0 {
@@ -148,7 +169,7 @@ impl Reader {
         let places = self.catalogue.read().places_after(after, FRAMES_PER_PAGE);
         // What lies beyond is staged, and may not be on the disk yet.
         for place in places.into_iter().take_while(|place| place.first <= visible) {
-            for event in self.frame(place)?.iter() {
+            for event in frame(place)?.iter() {
                 if event.position <= after {
                     continue;
                 }

@@ -7,15 +7,16 @@ use infra_core::{
     clock::Timestamp,
     codec::Payload,
     context::Context,
-    event::{Append, EventStore, NewEvent},
+    event::{Append, EventStore, Filter, NewEvent},
     id::{CorrelationId, EventId, EventType, Scope, StreamName},
     lease::Fence,
     random::Random,
     trace::TraceContext,
-    version::{Expected, FencingToken, Version},
+    version::{Expected, FencingToken, Position, Version},
 };
 use infra_events::{LogEventStore, Mode, Options};
-use infra_testkit::clock::ManualClock;
+use infra_testkit::{clock::ManualClock, seed::Seed};
+use rand::RngExt as _;
 
 use crate::support::{all, copy, damage, open, segments, to, written};
 
@@ -129,5 +130,39 @@ async fn files_of_format_1_open_as_they_were_written_and_are_written_so_still() 
     for name in names {
         let (golden, fresh) = (Path::new(GOLDEN).join(&name), folder.path().join(&name));
         assert_eq!(fs::read(golden).unwrap(), fs::read(fresh).unwrap(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_the_same_whether_they_are_in_memory_in_part_there_or_on_the_disk_alone() {
+    let mut logs = Vec::new();
+    for recent in [16 << 20, 2_000, 0] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new(folder.path()).segment_bytes(4_096).recent_bytes(recent);
+        let (log, _) = LogEventStore::open(options).await.unwrap();
+        for number in 0..120 {
+            let stream = format!("s{}", number % 3);
+            log.append(to(&stream, &[&number.to_string(), "x"])).await.unwrap();
+        }
+        log.truncate_before(&StreamName::new("s1").unwrap(), Version::new(30)).await.unwrap();
+        logs.push((folder, log));
+    }
+    for seed in Seed::each(200) {
+        let mut dice = seed.dice();
+        let after = Position::new(dice.random_range(0..=240));
+        let limit = dice.random_range(0..=40_usize);
+        let prefix = ["s", "s1", "nobody"][dice.random_range(0..3_usize)];
+        let filter = Filter { stream_prefix: Some(prefix.to_owned()), ..Filter::default() };
+        let mut pages = Vec::new();
+        for (_, log) in &logs {
+            let page = log.read_all(after, &filter, limit).await.unwrap();
+            let events: Vec<_> = page
+                .events
+                .into_iter()
+                .map(|event| (event.position, event.stream, event.event.payload))
+                .collect();
+            pages.push((events, page.read_to, page.is_end));
+        }
+        assert!(pages.windows(2).all(|two| two[0] == two[1]), "{seed}: {pages:?}");
     }
 }
