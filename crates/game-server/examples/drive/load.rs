@@ -4,6 +4,7 @@
 //! room has the event, so a server that falls behind cannot hide it.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,8 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
@@ -208,15 +210,16 @@ async fn drive_player(
                 player.say(&said).await?;
                 next += 4;
             }
-            message = player.within(Duration::from_secs(20)) => {
-                let message = message?.ok_or("the server closed the connection")?;
-                if let Some(number) = spoken(&message) {
+            text = player.unread(Duration::from_secs(20)) => {
+                let text = text?.ok_or("the server closed the connection")?;
+                let heard: Heard<'_> = serde_json::from_str(&text)?;
+                if let Some(number) = heard.number() {
                     let latency = schedule.time_of(number).elapsed();
                     let _counted = latencies.send(u64::try_from(latency.as_micros())?);
                     seen += 1;
                 }
-                if text(&message, "type") == "refused" {
-                    return Err(format!("refused: {message}").into());
+                if heard.kind == "refused" {
+                    return Err(format!("refused: {text}").into());
                 }
             }
         }
@@ -224,10 +227,29 @@ async fn drive_player(
     Ok(())
 }
 
-/// Returns the number of a spoken word.
-fn spoken(message: &Value) -> Option<u64> {
-    let event = message.get("event").filter(|event| text(event, "type") == "chat")?;
-    text(event, "text").strip_prefix('n')?.parse().ok()
+/// What counts of a message: the generator shares the machine with what it measures, and reads no more.
+#[derive(Debug, Deserialize)]
+struct Heard<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Option<Said<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Said<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+}
+
+impl Heard<'_> {
+    /// Returns the number of a spoken word.
+    fn number(&self) -> Option<u64> {
+        let said = self.event.as_ref().filter(|said| said.kind == "chat")?;
+        said.text.as_ref()?.strip_prefix('n')?.parse().ok()
+    }
 }
 
 async fn wait_for(player: &mut Player, wanted: &str) -> Result<(), Failure> {

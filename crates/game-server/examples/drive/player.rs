@@ -93,8 +93,14 @@ impl Player {
 
     /// Returns the next message within `patience`; `None` if the connection has ended.
     pub(crate) async fn within(&mut self, patience: Duration) -> Result<Option<Value>, Failure> {
+        let text = self.unread(patience).await?;
+        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
+    /// Returns the text of the next message within `patience`; `None` if the connection has ended.
+    pub(crate) async fn unread(&mut self, patience: Duration) -> Result<Option<String>, Failure> {
         match self.client.receive(patience).await? {
-            Received::Text(text) => Ok(Some(serde_json::from_str(&text)?)),
+            Received::Text(text) => Ok(Some(text)),
             Received::Binary(_) => Err("a binary message".into()),
             Received::Closed(_) => Ok(None),
         }
