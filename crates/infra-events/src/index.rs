@@ -287,7 +287,7 @@ pub(crate) fn check_shape(append: &Append) -> Result<()> {
     if append.streams.is_empty() {
         return refuse("no stream is named".to_owned());
     }
-    if let Some(stream) = repeated(append.streams.iter().map(|part| &part.stream)) {
+    if let Some(stream) = twice(append.streams.iter().map(|part| &part.stream)) {
         return refuse(format!("stream {stream} is named twice"));
     }
     let ids = append.streams.iter().flat_map(|part| &part.events).map(|event| event.id);
@@ -295,7 +295,7 @@ pub(crate) fn check_shape(append: &Append) -> Result<()> {
     if MAX_EVENTS < n_events {
         return refuse(format!("{n_events} events, at most {MAX_EVENTS}"));
     }
-    if let Some(id) = repeated(ids) {
+    if let Some(id) = twice(ids) {
         return refuse(format!("event id {id} stands twice"));
     }
     for StreamAppend { stream: _, expected: _, events } in &append.streams {
@@ -315,7 +315,7 @@ pub(crate) fn check_shape(append: &Append) -> Result<()> {
 }
 
 /// Returns something that stands twice.
-fn repeated<T: Ord>(all: impl Iterator<Item = T>) -> Option<T> {
+fn twice<T: Ord>(all: impl Iterator<Item = T>) -> Option<T> {
     let mut all: Vec<T> = all.collect();
     all.sort_unstable();
     let place = all.array_windows().position(|[one, next]| one == next)?;

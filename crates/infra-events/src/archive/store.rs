@@ -86,23 +86,10 @@ impl ArchivedEventStore {
         prefix: impl Into<String>,
     ) -> Result<Self> {
         let prefix = prefix.into();
-        let mut catalogue = Catalogue::default();
-        let mut after = String::new();
-        loop {
-            let names = archive.list(&prefix, &after, LIST).await?;
-            for object in &names {
-                if let Some((stream, kind)) = name::parse(&prefix, &object.name) {
-                    catalogue.add(&stream, kind);
-                }
-            }
-            match names.last() {
-                Some(last) if LIST <= names.len() => after.clone_from(&last.name),
-                _ => break,
-            }
-        }
-        let streams = catalogue.streams();
-        let (catalogue, recent) = (RwLock::new(catalogue), Mutex::new(Recent::new(RECENT)));
+        let (catalogue, recent) = (RwLock::default(), Mutex::new(Recent::new(RECENT)));
         let store = Self(Arc::new(Shared { inner, archive, prefix, catalogue, recent }));
+        store.0.learn(&store.0.prefix).await?;
+        let streams = store.0.catalogue.read().streams();
         for stream in streams {
             if store.0.inner.stream_info(&stream).await?.is_none() {
                 store.0.forget(&stream).await?;
@@ -232,24 +219,44 @@ impl Shared {
         Ok(segment)
     }
 
+    /// Learns from the names below a folder what is archived or gone for good.
+    async fn learn(&self, folder: &str) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let names = self.archive.list(folder, &after, LIST).await?;
+            for object in &names {
+                if let Some((stream, kind)) = name::parse(&self.prefix, &object.name) {
+                    self.catalogue.write().add(&stream, kind);
+                }
+            }
+            match names.last() {
+                Some(last) if LIST <= names.len() => after.clone_from(&last.name),
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Refuses a read that comes to versions which are nowhere, though nobody has truncated them.
-    fn check_hole(
+    async fn check_hole(
         &self,
         stream: &StreamName,
         first: Version,
         (from, direction): (Version, Direction),
     ) -> Result<()> {
-        let Some((lost_from, lost_to)) = self.catalogue.read().hole(stream, first) else {
-            return Ok(());
+        let hole = || {
+            let hole = self.catalogue.read().hole(stream, first);
+            hole.filter(|(lost_from, lost_to)| match direction {
+                Direction::Forward => from <= *lost_to,
+                Direction::Backward => *lost_from <= from,
+            })
         };
-        let is_met = match direction {
-            Direction::Forward => from <= lost_to,
-            Direction::Backward => lost_from <= from,
-        };
-        if !is_met {
+        if hole().is_none() {
             return Ok(());
         }
+        // Another process may have moved or truncated them since.
         let folder = name::folder(&self.prefix, stream);
+        self.learn(&folder).await?;
+        let Some((lost_from, lost_to)) = hole() else { return Ok(()) };
         Err(Error::new(ErrorKind::Corrupt, "read archived segment").detail(format!(
             "events {lost_from} to {lost_to} of {stream} are in no object of {folder}/"
         )))
@@ -357,7 +364,7 @@ impl EventStore for ArchivedEventStore {
             return Ok(events);
         }
         let Some(info) = self.0.inner.stream_info(stream).await? else { return Ok(Vec::new()) };
-        self.0.check_hole(stream, info.first, (from, direction))?;
+        self.0.check_hole(stream, info.first, (from, direction)).await?;
         events.extend(self.0.archived(stream, (from, direction), limit).await?);
         events.sort_by_key(|event| event.version);
         events.dedup_by_key(|event| event.version);

@@ -293,6 +293,46 @@ async fn truncations_and_tombstones_reach_into_the_archive() {
 }
 
 #[tokio::test]
+async fn what_is_nowhere_was_truncated_or_is_lost_and_these_two_are_told_apart() {
+    let (archive, inner) = (model(), memory());
+    let (store, other) = (open(&inner, &archive).await, open(&inner, &archive).await);
+    for number in 0..6 {
+        for game in ["truncated", "lost", "moved"] {
+            append(&store, game, Event::PhaseChanged { to: number.to_string() }).await;
+        }
+    }
+    let versions = async |store: &ArchivedEventStore, game: &str| {
+        let events = whole(store, game).await;
+        events.iter().map(|event| event.version.get()).collect::<Vec<_>>()
+    };
+    for before in [3, 5] {
+        store.truncate_before(&stream("truncated"), Version::new(before)).await.unwrap();
+    }
+    assert_eq!(names(&archive).await.len(), 1, "the marker before is not needed any more");
+    store.archive(&stream("moved")).await.unwrap();
+    store.archive(&stream("lost")).await.unwrap();
+    // Also for one that was opened before, as in another process.
+    for store in [&store, &other, &open(&inner, &archive).await] {
+        assert_eq!(versions(store, "truncated").await, [5, 6]);
+        assert_eq!(versions(store, "moved").await, [1, 2, 3, 4, 5, 6]);
+    }
+    append(&store, "lost", Event::PhaseChanged { to: "on".into() }).await;
+    let lost = names(&archive).await.into_iter().find(|name| name.contains("/lost/")).unwrap();
+    archive.delete(&lost).await.unwrap();
+    let fresh = open(&inner, &archive).await;
+    for (from, direction) in
+        [(1, Direction::Forward), (6, Direction::Forward), (9, Direction::Backward)]
+    {
+        let read = fresh.read_stream(&stream("lost"), Version::new(from), direction, 9).await;
+        let error = read.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("events 1 to 6 of lost"), "{error}");
+    }
+    let sound = fresh.read_stream(&stream("lost"), Version::new(7), Direction::Forward, 9).await;
+    assert_eq!(sound.unwrap().len(), 1, "what is there is read");
+}
+
+#[tokio::test]
 async fn an_ended_stream_is_archived_in_time_leaves_memory_and_is_still_seen() {
     let clock = ManualClock::new();
     let inner: Arc<dyn EventStore> = Arc::new(MemoryEventStore::new(Arc::new(clock.clone())));
