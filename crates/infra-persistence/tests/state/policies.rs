@@ -1,13 +1,13 @@
 //! Snapshots are taken when the policy says so, and as many are kept.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use infra_core::version::Version;
-use infra_persistence::state::{Action, Durable, SnapshotPolicy, Target, recover};
+use infra_core::{durability::Durability, version::Version};
+use infra_persistence::state::{Action, Durable, SnapshotPolicy, Strategy, Target, recover};
 
 use crate::{
     game::{Game, states_of, whole_game},
-    stores::{World, stream},
+    stores::{Shaky, World, stream},
 };
 
 /// Plays the game, ten seconds for each command, and returns the versions of which snapshots are there.
@@ -47,6 +47,33 @@ async fn snapshots_are_taken_exactly_when_they_are_due() {
     for (policy, is_closed, expected) in cases {
         assert_eq!(taken(policy.clone(), is_closed).await, expected, "{policy:?}");
     }
+}
+
+#[tokio::test]
+async fn beside_events_a_snapshot_waits_for_no_disk_unless_it_is_asked_for() {
+    let world = World::new();
+    let shaky = Arc::new(Shaky::new(Arc::clone(&world.snapshots)));
+    let snapshots = Arc::<Shaky<_>>::clone(&shaky);
+    let hybrid = Strategy::Hybrid { events: Arc::clone(&world.events), snapshots };
+    let policy = SnapshotPolicy::never().every(3).on_shutdown();
+    let options = world.options(hybrid).policy(policy);
+    let (mut game, _) = Durable::<Game>::open(stream("g"), options).await.unwrap();
+    for command in whole_game().into_iter().take(3) {
+        game.execute(&Action::new("x"), command).await.unwrap();
+    }
+    game.snapshot().await.unwrap();
+    game.execute(&Action::new("x"), whole_game().remove(3)).await.unwrap();
+    game.close().await.unwrap();
+    let asked = [Durability::Buffered, Durability::Durable, Durability::Buffered];
+    assert_eq!(*shaky.durabilities.lock(), asked, "by count, by hand, at the close");
+
+    // Where they are all that is kept, they are the truth.
+    let alone = Arc::new(Shaky::new(Arc::clone(&world.snapshots)));
+    let snapshots = Arc::<Shaky<_>>::clone(&alone);
+    let options = world.options(Strategy::SnapshotOnly(snapshots));
+    let (mut game, _) = Durable::<Game>::open(stream("alone"), options).await.unwrap();
+    game.execute(&Action::new("x"), whole_game().remove(0)).await.unwrap();
+    assert_eq!(*alone.durabilities.lock(), [Durability::Durable]);
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use infra_testkit::{
     clock::ManualClock,
     model::{ModelEvents, ModelSnapshots},
 };
+use parking_lot::Mutex;
 
 pub(crate) fn stream(name: &str) -> StreamName {
     StreamName::new(name).unwrap()
@@ -97,11 +98,13 @@ pub(crate) struct Shaky<S> {
     pub(crate) inner: S,
     /// How many writes are left until one fails after it was done; zero for never.
     pub(crate) until_lost_answer: AtomicUsize,
+    /// How safe each snapshot was asked to be.
+    pub(crate) durabilities: Mutex<Vec<Durability>>,
 }
 
 impl<S> Shaky<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Self { inner, until_lost_answer: AtomicUsize::new(0) }
+        Self { inner, until_lost_answer: AtomicUsize::new(0), durabilities: Mutex::default() }
     }
 
     fn answer<T>(&self, answer: Result<T>) -> Result<T> {
@@ -172,6 +175,7 @@ impl SnapshotStore for Shaky<Arc<dyn SnapshotStore>> {
         durability: Durability,
         fence: Option<Fence>,
     ) -> Result<()> {
+        self.durabilities.lock().push(durability);
         tokio::task::yield_now().await;
         let put = self.inner.put_snapshot(snapshot, durability, fence).await;
         tokio::task::yield_now().await;
