@@ -182,6 +182,10 @@ impl RoomTask {
 
     async fn enter(&mut self, enter: Enter) -> Entry {
         let Enter { connection, player, purpose, token } = enter;
+        // First: what is found out now may end the room.
+        if self.catch_up().await.is_err() {
+            return Entry::Refused(Setback::StorageUnavailable.into());
+        }
         let (act, from) = match purpose {
             Purpose::Create { name, settings } => (Some(Act::Create { name, settings }), None),
             Purpose::Join { name } => (Some(Act::Join { name }), None),
@@ -192,9 +196,6 @@ impl RoomTask {
             Purpose::Return { .. } => return Entry::Refused(Refusal::NotInRoom.into()),
             Purpose::Watch { from } => (None, from),
         };
-        if self.catch_up().await.is_err() {
-            return Entry::Refused(Setback::StorageUnavailable.into());
-        }
         if let Some(act) = act {
             match self.carry_out(Command::of(Actor::Player(player), act)).await {
                 Ok(Ok(())) => {}
