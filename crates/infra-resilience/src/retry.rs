@@ -154,8 +154,8 @@ impl Retry {
         self
     }
 
-    /// Sets the longest time that a server may ask to wait, a minute by default; a call that would have to wait
-    /// longer fails at once, and its error says when to come back.
+    /// Sets the longest time that a server, or advice of yours, may ask to wait, a minute by default; a call that
+    /// would have to wait longer fails at once, with the error that asked for it.
     #[must_use]
     pub const fn longest_hint(mut self, longest: Duration) -> Self {
         self.longest_hint = longest;
