@@ -475,7 +475,9 @@ mod tests {
                 let frame = Frame::text("x".repeat(length));
                 let at = urgency[length % 4];
                 let push = |frame, class| {
-                    outbox.push(Post::new(frame, class, None), at, &mut Advance::none())
+                    let mut advance =
+                        if length % 2 == 0 { Advance::none() } else { Advance::for_many() };
+                    outbox.push(Post::new(frame, class, None), at, &mut advance)
                 };
                 let _taken = match step {
                     0 => push(frame, Class::Durable),

@@ -8,10 +8,11 @@ use std::{
 use parking_lot::RwLock;
 
 use crate::{
+    budget::Advance,
     connection::{Connection, ConnectionId},
     frame::{Class, Frame},
     lanes::Priority,
-    post::Fanout,
+    post::Post,
 };
 
 /// Named sets of connections. A room exists while somebody is in it.
@@ -66,10 +67,9 @@ impl Rooms {
         let state = self.0.read();
         let members = state.members.get(room).into_iter().flatten();
         let others = members.filter(|(id, _)| Some(**id) != except);
-        let mut fanout = Fanout::new(class, None);
-        let post = fanout.post(frame.clone());
+        let (post, mut advance) = (Post::new(frame.clone(), class, None), Advance::for_many());
         let mut send = |connection: &Connection| {
-            connection.offer_post(Arc::clone(&post), Priority::Normal, &mut fanout.advance)
+            connection.offer_post(Arc::clone(&post), Priority::Normal, &mut advance)
         };
         others.filter(|(_, connection)| send(connection).is_ok()).count()
     }

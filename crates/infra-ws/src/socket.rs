@@ -60,7 +60,8 @@ where
         poll_fn(|cx| {
             let library = &mut self.0.lock().library;
             if message.is_some() {
-                ready!(library.poll_ready_unpin(cx))?;
+                // The answers to pings may fill the library's buffer, which would refuse this one.
+                ready!(library.poll_flush_unpin(cx))?;
             }
             if let Some(message) = message.take() {
                 library.start_send_unpin(message)?;
@@ -76,13 +77,16 @@ where
         let mut frames = Some(frames);
         poll_fn(|cx| {
             let inner = &mut *self.0.lock();
-            if inner.is_closed {
+            if inner.is_closed && frames.is_some() {
+                // No message may follow, but the answer to the close does, and what was begun before.
+                ready!(inner.library.poll_flush_unpin(cx))?;
                 return Poll::Ready(Err(ProtocolError::SendAfterClosing.into()));
             }
             if inner.library.get_ref().is_amid() {
                 ready!(inner.library.poll_flush_unpin(cx))?;
             }
             let metered = inner.library.get_mut();
+            ready!(metered.poll_frames(cx))?;
             if let Some(frames) = frames.take() {
                 metered.put(frames);
             }
@@ -94,5 +98,99 @@ where
     /// Returns what it runs over.
     pub(crate) fn into_inner(self) -> Metered<S> {
         self.0.into_inner().library.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::{Pin, pin},
+        sync::Arc,
+    };
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use infra_core::SystemClock;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::{hub::Hub, metered::Pulse, options::Options, origin::OriginPolicy};
+
+    const PING: &[u8] = b"\x89\x0a0123456789";
+    const TEXT: &[u8] = b"\x81\x0aabcdefghij";
+
+    fn ping() -> Message {
+        Message::Ping(Bytes::from_static(b"0123456789"))
+    }
+
+    /// Opens a socket into which less than a frame fits; returns also its other end.
+    async fn narrow() -> (Socket<DuplexStream>, DuplexStream) {
+        let hub = Hub::for_tests(Options::new(OriginPolicy::same_host()));
+        let (connection, _listed) = hub.connect_for_tests();
+        let (ours, theirs) = tokio::io::duplex(8);
+        let pulse = Arc::new(Pulse::new(SystemClock::shared()));
+        let config = WebSocketConfig::default().write_buffer_size(0).max_write_buffer_size(64);
+        let metered = Metered::new(ours, pulse, connection, 1_024);
+        (Socket::open(metered, config).await, theirs)
+    }
+
+    async fn hear(theirs: &mut DuplexStream, length: usize) -> Vec<u8> {
+        let mut heard = vec![0; length];
+        theirs.read_exact(&mut heard).await.unwrap();
+        heard
+    }
+
+    async fn is_pending(future: Pin<&mut impl Future<Output = Result<(), Error>>>) -> bool {
+        let mut future = future;
+        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn no_frame_is_written_into_the_middle_of_another_also_of_one_that_was_dropped() {
+        let (socket, mut theirs) = narrow().await;
+        for [first, second] in [[PING, TEXT], [TEXT, PING], [TEXT, TEXT], [PING, PING]] {
+            let write = async |frame: &[u8]| match frame {
+                PING => socket.control(ping()).await,
+                _ => socket.write(frame.to_vec()).await,
+            };
+            assert!(write(first).now_or_never().is_none(), "half of it is written");
+            let (wrote, heard) = tokio::join!(write(second), hear(&mut theirs, 24));
+            wrote.unwrap();
+            assert_eq!(heard, [first, second].concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_close_of_the_client_is_answered_behind_the_frame_that_was_begun() {
+        let (socket, mut theirs) = narrow().await;
+        let mut writing = pin!(socket.write(TEXT.to_vec()));
+        assert!(is_pending(writing.as_mut()).await, "half of it is written");
+        theirs.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await.unwrap();
+        assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))));
+        let (wrote, next, heard) =
+            tokio::join!(writing, socket.next(), hear(&mut theirs, TEXT.len() + 4));
+        wrote.unwrap();
+        assert!(next.is_none());
+        assert_eq!(heard, [TEXT, b"\x88\x02\x03\xe8"].concat());
+        assert!(socket.write(TEXT.to_vec()).await.is_err(), "nothing follows a close");
+    }
+
+    #[tokio::test]
+    async fn a_control_frame_finds_room_however_many_wait_before_it() {
+        let (socket, mut theirs) = narrow().await;
+        // Each is half written, or waits behind the others, when it is given up.
+        for _ in 0..5 {
+            let _given_up = socket.control(ping()).now_or_never();
+        }
+        let close = Message::Close(None);
+        let (closed, heard) = tokio::join!(socket.control(close), async {
+            let mut heard = hear(&mut theirs, 2).await;
+            while heard.last_chunk() != Some(&[0x88, 0x00]) {
+                heard.extend(hear(&mut theirs, 1).await);
+            }
+            heard
+        });
+        closed.unwrap();
+        assert!(heard.starts_with(PING), "{heard:?}");
     }
 }

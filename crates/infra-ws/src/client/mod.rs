@@ -6,6 +6,7 @@
 
 mod followed;
 mod heard;
+mod hearing;
 mod options;
 mod rooms;
 mod socket;

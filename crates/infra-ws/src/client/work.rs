@@ -16,18 +16,11 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{
-    followed::{Followed, Took},
-    heard::Heard,
-    options::RoomsOptions,
-    socket::{Client, Received},
-};
+use super::{followed::Followed, heard::Heard, options::RoomsOptions, socket::Client};
 use crate::{
-    app::Inbound,
     close::Close,
     history::Place,
-    sync::Update,
-    wire::{self, ClientMessage, Code, Codec, Event, Part, ServerMessage},
+    wire::{self, ClientMessage, ServerMessage},
 };
 
 pub(super) const ASK: &str = "ask room server";
@@ -37,9 +30,6 @@ const SAY: Duration = Duration::from_mins(1);
 
 /// From how many questions on those are looked for that nobody waits for any more.
 const SWEEP: usize = 64;
-
-/// The closes that coming back would not change: the client itself is at fault.
-const FAULTS: [u16; 10] = [1000, 1002, 1003, 1007, 1008, 1009, 4003, 4010, 4011, 4012];
 
 type Answer = oneshot::Sender<Result<ServerMessage>>;
 
@@ -54,7 +44,7 @@ pub(super) enum Command {
 pub(super) type Question = Box<dyn FnOnce(u64) -> ClientMessage + Send>;
 
 /// Who waits for an answer.
-enum Asked {
+pub(super) enum Asked {
     Caller(Answer),
     /// The client itself, which enters a room; by a token or not.
     Entering {
@@ -65,7 +55,7 @@ enum Asked {
 }
 
 /// Why a connection is over.
-enum Over {
+pub(super) enum Over {
     /// It broke, or was given up.
     Lost,
     /// The server knows the client, but cannot let it into a room now.
@@ -82,15 +72,15 @@ pub(super) struct Work {
     random: Random,
     orders: mpsc::Receiver<Command>,
     hears: mpsc::Sender<Heard>,
-    rooms: HashMap<String, Followed>,
-    asked: HashMap<u64, Asked>,
+    pub(super) rooms: HashMap<String, Followed>,
+    pub(super) asked: HashMap<u64, Asked>,
     /// At how many questions those are looked for that nobody waits for any more.
     sweep_at: usize,
     /// Until then the application took its time, and nothing was read.
     read_since: Instant,
     clock: Arc<dyn Clock>,
     last_id: u64,
-    come_back_in: Option<Duration>,
+    pub(super) come_back_in: Option<Duration>,
 }
 
 impl Work {
@@ -264,7 +254,7 @@ impl Work {
     }
 
     /// Enters by the newest token, or by name, and says what was seen.
-    async fn enter(&mut self, client: &mut Client, room: String) -> Result<(), Over> {
+    pub(super) async fn enter(&mut self, client: &mut Client, room: String) -> Result<(), Over> {
         let Some(followed) = self.rooms.get_mut(&room) else { return Ok(()) };
         self.last_id += 1;
         let (message, by_token) = followed.enter(self.last_id, &room);
@@ -273,211 +263,7 @@ impl Work {
         self.say(client, &message).await
     }
 
-    async fn receive(
-        &mut self,
-        client: &mut Client,
-        received: Received,
-        was_known: &mut bool,
-    ) -> Result<(), Over> {
-        let message = match received {
-            Received::Text(text) => Inbound::Text(text.into()),
-            Received::Binary(bytes) => Inbound::Binary(bytes),
-            Received::Closed(Some(close)) if FAULTS.contains(&close.code) => {
-                return Err(Over::Closed(close));
-            }
-            Received::Closed(_) => return Err(Over::Lost),
-        };
-        // A server of a later version may say what is not known here.
-        let Ok(message) = Codec::Json.decode::<ServerMessage>(&message) else { return Ok(()) };
-        match message {
-            ServerMessage::Connected { user, .. } => {
-                *was_known = true;
-                self.known(client, user).await
-            }
-            ServerMessage::Joined {
-                id,
-                room,
-                seat,
-                from,
-                recovered,
-                state,
-                present,
-                token,
-                ..
-            } => {
-                self.asked.remove(&id);
-                let told = Heard::Joined { room, from, recovered, state, seat, present };
-                self.joined(client, told, token).await
-            }
-            ServerMessage::Events { room, epoch, events } => {
-                self.events(client, room, &epoch, events).await
-            }
-            ServerMessage::Position { room, place } => {
-                let took = self.rooms.get_mut(&room).map(|followed| followed.position(&place));
-                self.after(client, room, took).await
-            }
-            ServerMessage::Lost { room, .. } => {
-                let took = self.rooms.get_mut(&room).map(Followed::lost);
-                self.after(client, room, took).await
-            }
-            ServerMessage::State { room, part, update } => {
-                self.updated(client, (room, part), update).await
-            }
-            ServerMessage::Error { id, code, message, retry_after_ms } => {
-                self.refused(client, id, (code, message, retry_after_ms)).await
-            }
-            other @ (ServerMessage::Refreshed { .. }
-            | ServerMessage::Message { .. }
-            | ServerMessage::Ack { .. }
-            | ServerMessage::Reply { .. }
-            | ServerMessage::Presence { .. }
-            | ServerMessage::Token { .. }
-            | ServerMessage::Goodbye { .. }
-            | ServerMessage::Pong) => self.take(other).await,
-        }
-    }
-
-    /// Takes what needs no answer.
-    async fn take(&mut self, message: ServerMessage) -> Result<(), Over> {
-        match message {
-            ServerMessage::Token { room, token } => {
-                if let Some(followed) = self.rooms.get_mut(&room) {
-                    followed.token = Some(token);
-                }
-                Ok(())
-            }
-            ServerMessage::Message { room, data } => self.tell(Heard::Message { room, data }).await,
-            ServerMessage::Presence { room, joined, left } => {
-                self.tell(Heard::Presence { room, joined, left }).await
-            }
-            ServerMessage::Goodbye { retry_after_ms } => {
-                self.come_back_in = Some(Duration::from_millis(retry_after_ms));
-                Ok(())
-            }
-            ServerMessage::Ack { id, .. }
-            | ServerMessage::Reply { id, .. }
-            | ServerMessage::Refreshed { id, .. } => {
-                if let Some(Asked::Caller(answer)) = self.asked.remove(&id) {
-                    // Whoever gave up waiting does not mind.
-                    let _told = answer.send(Ok(message)).is_ok();
-                }
-                Ok(())
-            }
-            ServerMessage::Pong
-            | ServerMessage::Connected { .. }
-            | ServerMessage::Joined { .. }
-            | ServerMessage::Events { .. }
-            | ServerMessage::Position { .. }
-            | ServerMessage::Lost { .. }
-            | ServerMessage::State { .. }
-            | ServerMessage::Error { .. } => Ok(()),
-        }
-    }
-
-    /// The server knows who this is: the rooms are entered.
-    async fn known(&mut self, client: &mut Client, user: String) -> Result<(), Over> {
-        self.tell(Heard::Connected(user)).await?;
-        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
-            self.enter(client, room).await?;
-        }
-        Ok(())
-    }
-
-    async fn joined(
-        &mut self,
-        client: &mut Client,
-        told: Heard,
-        token: String,
-    ) -> Result<(), Over> {
-        let Heard::Joined { room, from, .. } = &told else { return Ok(()) };
-        let Some(followed) = self.rooms.get_mut(room) else { return Ok(()) };
-        followed.joined(from.clone(), token);
-        let sync = followed.sync(room);
-        self.tell(told).await?;
-        match sync {
-            Some(message) => self.say(client, &message).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn events(
-        &mut self,
-        client: &mut Client,
-        room: String,
-        epoch: &str,
-        events: Vec<Event>,
-    ) -> Result<(), Over> {
-        for event in events {
-            let Some(followed) = self.rooms.get_mut(&room) else { return Ok(()) };
-            let place = Place { epoch: epoch.to_owned(), offset: event.offset };
-            match followed.event(&place) {
-                Took::New => {
-                    let (room, data) = (room.clone(), event.data);
-                    self.tell(Heard::Event { room, place, data }).await?;
-                }
-                Took::Nothing => {}
-                Took::Missing => return self.enter(client, room).await,
-            }
-        }
-        Ok(())
-    }
-
-    async fn updated(
-        &mut self,
-        client: &mut Client,
-        (room, part): (String, Part),
-        update: Update,
-    ) -> Result<(), Over> {
-        let Some(followed) = self.rooms.get_mut(&room) else { return Ok(()) };
-        match followed.state(part, update) {
-            Ok(Some(state)) => self.tell(Heard::State { room, part, state }).await,
-            Ok(None) => Ok(()),
-            Err(_) => self.say(client, &ClientMessage::Sync { room, version: None }).await,
-        }
-    }
-
-    /// Enters a room again if something is missing.
-    async fn after(
-        &mut self,
-        client: &mut Client,
-        room: String,
-        took: Option<Took>,
-    ) -> Result<(), Over> {
-        match took {
-            Some(Took::Missing) => self.enter(client, room).await,
-            Some(Took::New | Took::Nothing) | None => Ok(()),
-        }
-    }
-
-    async fn refused(
-        &mut self,
-        client: &mut Client,
-        id: Option<u64>,
-        (code, message, retry_after_ms): (Code, String, Option<u64>),
-    ) -> Result<(), Over> {
-        match id.and_then(|id| self.asked.remove(&id)) {
-            Some(Asked::Caller(answer)) => {
-                let error = error(code, message, retry_after_ms);
-                let _told = answer.send(Err(error)).is_ok();
-                Ok(())
-            }
-            Some(Asked::Entering { room, by_token: true, .. }) => {
-                // The token is spent or too old; the name is good as long as the identification.
-                if let Some(followed) = self.rooms.get_mut(&room) {
-                    followed.token = None;
-                }
-                self.enter(client, room).await
-            }
-            Some(Asked::Entering { .. }) if code == Code::Unavailable => Err(Over::Unavailable),
-            Some(Asked::Entering { room, .. }) => {
-                self.rooms.remove(&room);
-                self.tell(Heard::Refused { room, code }).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn tell(&mut self, heard: Heard) -> Result<(), Over> {
+    pub(super) async fn tell(&mut self, heard: Heard) -> Result<(), Over> {
         let heard = match self.hears.try_send(heard) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(heard)) => heard,
@@ -488,7 +274,11 @@ impl Work {
         told
     }
 
-    async fn say(&self, client: &mut Client, message: &ClientMessage) -> Result<(), Over> {
+    pub(super) async fn say(
+        &self,
+        client: &mut Client,
+        message: &ClientMessage,
+    ) -> Result<(), Over> {
         let text = serde_json::to_string(message).unwrap_or_default();
         let patience = SAY.min(self.options.patience);
         match tokio::time::timeout(patience, client.send(text)).await {
@@ -496,22 +286,4 @@ impl Work {
             Ok(Err(_)) | Err(_) => Err(Over::Lost),
         }
     }
-}
-
-/// Says in our errors what the server refused.
-fn error(code: Code, message: String, retry_after_ms: Option<u64>) -> Error {
-    let kind = match code {
-        Code::InvalidMessage => ErrorKind::Invalid,
-        Code::Unauthenticated | Code::Denied | Code::BadToken | Code::Locked | Code::NoSeat => {
-            ErrorKind::Denied
-        }
-        Code::NotInRoom | Code::NotFound => ErrorKind::NotFound,
-        Code::TooMany => ErrorKind::Overloaded,
-        Code::RateLimited => {
-            let retry_after = Duration::from_millis(retry_after_ms.unwrap_or_default());
-            ErrorKind::Throttled { retry_after }
-        }
-        Code::Unavailable => ErrorKind::Unavailable,
-    };
-    Error::new(kind, ASK).detail(message)
 }
