@@ -1,5 +1,5 @@
-//! What a room that is over leaves behind is removed by a task, once nobody's token for it is good
-//! any more: the generations of its players' tokens, and the snapshots of its state. Its events stay;
+//! What a room that is over leaves behind is removed by a task, once the tokens that it was played with
+//! are good no longer: the generations of its players' tokens, and the snapshots of its state. Its events stay;
 //! they are the record.
 //!
 //! A task waits in a durable queue for as long as a token is good, so it comes due also over restarts.
@@ -109,6 +109,11 @@ impl Projection for CleanUp {
         self.tasks.publish(rooms).await?;
         self.tasks.documents().commit(Batch::new().write(checkpoint.write()?)).await.map(|_| ())
     }
+
+    /// A room whose end was lost is not over; those that are come back with the log.
+    async fn reset(&self) -> Result<()> {
+        self.tasks.queue().clear().await.map(|_| ())
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +138,7 @@ mod tests {
     use super::{super::projection::Follower, *};
     use crate::{credentials::Credentials, domain::PlayerId, protocol::RoomCode};
 
-    const ROOMS: [&str; 2] = ["AAAAAA", "BBBBBB"];
+    const ROOMS: [&str; 3] = ["AAAAAA", "BBBBBB", "CCCCCC"];
 
     fn stream(room: &str) -> StreamName {
         StreamName::new(format!("room-{room}")).unwrap()
@@ -178,10 +183,12 @@ mod tests {
         let documents: Arc<dyn DocumentStore> = Arc::new(ModelDocuments::new(Arc::clone(&clock)));
         furnish(&documents, &clock).await;
         let events = Arc::new(MemoryEventStore::new(Arc::clone(&clock)));
-        let id = EventId::generate(clock.wall(), &Random::from_system());
-        let (kind, body) = (EventType::new("game_ended").unwrap(), Payload::json(1, &()).unwrap());
-        let over = vec![NewEvent::new(id, kind, body)];
-        events.append(Append::to(stream("AAAAAA"), Expected::Absent, over)).await.unwrap();
+        for (room, kind) in [("AAAAAA", "game_ended"), ("CCCCCC", "room_abandoned")] {
+            let id = EventId::generate(clock.wall(), &Random::from_system());
+            let (kind, body) = (EventType::new(kind).unwrap(), Payload::json(1, &()).unwrap());
+            let over = vec![NewEvent::new(id, kind, body)];
+            events.append(Append::to(stream(room), Expected::Absent, over)).await.unwrap();
+        }
         let run_for = async |time: Duration| {
             let clean_up = CleanUp::open(Arc::clone(&documents), Arc::clone(&clock)).await.unwrap();
             let (events, documents) = (Arc::clone(&events), Arc::clone(&documents));
@@ -197,10 +204,29 @@ mod tests {
             stats.delayed
         };
         let minute = Duration::from_mins(1);
-        assert_eq!(run_for(LIFETIME / 2).await, 1);
-        assert_eq!(run_for((LIFETIME / 2).saturating_sub(minute)).await, 1);
-        assert_eq!(kept(&documents).await, [(2, 1), (2, 1)], "somebody may still come back");
+        assert_eq!(run_for(LIFETIME / 2).await, 2);
+        assert_eq!(run_for((LIFETIME / 2).saturating_sub(minute)).await, 2);
+        assert_eq!(kept(&documents).await, [(2, 1); 3], "somebody may still come back");
         assert_eq!(run_for(minute * 2).await, 0);
-        assert_eq!(kept(&documents).await, [(0, 0), (2, 1)]);
+        assert_eq!(kept(&documents).await, [(0, 0), (2, 1), (0, 0)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_whose_end_the_log_has_lost_is_not_cleaned_up() {
+        let clock = SystemClock::shared();
+        let documents: Arc<dyn DocumentStore> = Arc::new(ModelDocuments::new(Arc::clone(&clock)));
+        let clean_up = CleanUp::open(Arc::clone(&documents), Arc::clone(&clock)).await.unwrap();
+        let ended = Arc::new(MemoryEventStore::new(Arc::clone(&clock)));
+        let id = EventId::generate(clock.wall(), &Random::from_system());
+        let kind = EventType::new("game_ended").unwrap();
+        let over = vec![NewEvent::new(id, kind, Payload::json(1, &()).unwrap())];
+        ended.append(Append::to(stream("AAAAAA"), Expected::Absent, over)).await.unwrap();
+        let delayed = async |events: Arc<MemoryEventStore>| {
+            let follower = Follower::new(events, Arc::clone(&documents), clean_up.clone()).unwrap();
+            follower.catch_up().await.unwrap();
+            clean_up.tasks.queue().stats().await.unwrap().delayed
+        };
+        assert_eq!(delayed(ended).await, 1);
+        assert_eq!(delayed(Arc::new(MemoryEventStore::new(Arc::clone(&clock)))).await, 0);
     }
 }

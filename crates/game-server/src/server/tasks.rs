@@ -38,7 +38,7 @@ pub(super) struct Home {
     pub(super) queue: &'static str,
     /// As what its health is shown.
     pub(super) name: &'static str,
-    /// How many tasks may wait; behind that whoever publishes them waits.
+    /// How many tasks may wait; behind that they are refused, and the follower asks again each second.
     pub(super) capacity: usize,
     pub(super) documents: Arc<dyn DocumentStore>,
     pub(super) clock: Arc<dyn Clock>,
@@ -154,8 +154,11 @@ impl HealthCheck for Tasks {
 
 #[cfg(test)]
 mod tests {
-    use infra_core::{SystemClock, lifecycle::Shutdown, store::DocumentStore};
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    use infra_core::{SystemClock, codec::Payload, lifecycle::Shutdown, store::DocumentStore};
     use infra_persistence::{Documents, memory};
+    use infra_testkit::model::ModelDocuments;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -175,10 +178,16 @@ mod tests {
     #[tokio::test]
     async fn a_queue_whose_store_failed_is_opened_again() {
         let (gone, good) = (documents(), documents());
+        let before = tasks(Arc::clone(&good) as _).await;
+        let message = |number: u32| before.mint().message(Payload::json(1, &number).unwrap());
+        let (task, lost) = (message(7), message(8));
+        before.publish(vec![task.clone()]).await.unwrap();
+        before.queue().close().await.unwrap();
         let mut tasks = tasks(Arc::clone(&gone) as _).await;
-        // It is opened again where the store is good.
+        // It is opened again where the store is good, and the task waits.
         tasks.home.documents = good;
         gone.close().await;
+        tasks.publish(vec![lost]).await.unwrap_err();
         let shutdown = Shutdown::new();
         let (told, mut heard) = mpsc::unbounded_channel();
         let work = tower::service_fn(move |job: Job| {
@@ -190,13 +199,30 @@ mod tests {
         });
         let (working, stop) = (tasks.clone(), shutdown.stop());
         shutdown.spawn(async move { working.run(work, stop).await });
-        let task = tasks.mint().message(infra_core::codec::Payload::json(1, &7).unwrap());
-        while tasks.publish(vec![task.clone()]).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
         assert_eq!(heard.recv().await, Some(task.id));
         shutdown.close(Duration::from_secs(9)).await;
         assert_eq!((tasks.name(), tasks.check().await), ("work queue", Finding::up()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_refused_is_tried_again_until_it_is_done() {
+        let tasks = tasks(Arc::new(ModelDocuments::new(SystemClock::shared()))).await;
+        let task = tasks.mint().message(Payload::json(1, &7).unwrap());
+        tasks.publish(vec![task]).await.unwrap();
+        // Nothing more comes, so the work ends by itself once it is done.
+        tasks.queue().drain();
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&count);
+        let work = tower::service_fn(move |_: Job| {
+            let is_refused = counted.fetch_add(1, SeqCst) < 20;
+            async move {
+                let refused = || failure(&Error::new(ErrorKind::Unavailable, "archive game"));
+                if is_refused { Err(refused()) } else { Ok(()) }
+            }
+        });
+        tasks.run(work, Shutdown::new().stop()).await;
+        assert_eq!(count.load(SeqCst), 21);
+        assert_eq!(tasks.queue().stats().await.unwrap().dead, 0);
     }
 
     #[test]

@@ -263,6 +263,8 @@ impl Queue for Local {
             let room = self.0.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
+            // Of a queue that failed nothing is settled any more, so no room would come.
+            self.0.check()?;
             // There may have been room before that.
             (said, written) = self.try_publish(&mut messages, durability);
             if said.as_ref().is_err_and(is_full) {
