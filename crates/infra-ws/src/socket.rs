@@ -154,8 +154,8 @@ mod tests {
                 _ => socket.write(frame.to_vec()).await,
             };
             assert!(write(first).now_or_never().is_none(), "half of it is written");
-            let (wrote, heard) = tokio::join!(write(second), hear(&mut theirs, 24));
-            wrote.unwrap();
+            let (result, heard) = tokio::join!(write(second), hear(&mut theirs, 24));
+            result.unwrap();
             assert_eq!(heard, [first, second].concat());
         }
     }

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
+    disk::DiskFile,
     frame::{self, Commit},
     options::Options,
     order::{Condition, Job, Order, Waiting},
@@ -40,6 +41,12 @@ use crate::{
 /// The most bytes that one group writes, so that its last append does not wait for ever.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
+/// Zeros that are written behind a group when what was written before is used up.
+///
+/// The file system knows reserved blocks that were never written, and a sync of the first write to
+/// them waits for its journal too: half as long again as one of blocks that were written before.
+const ZEROS: &[u8] = &[0; 128 * 1024];
+
 pub(super) struct Writer {
     options: Options,
     reader: Arc<Reader>,
@@ -53,6 +60,8 @@ pub(super) struct Writer {
     end: u64,
     /// The bytes that are reserved for the last segment.
     capacity: u64,
+    /// How far the last segment was written, be it with zeros.
+    written: u64,
     /// Bytes of this group that are not written yet, and where they go.
     pending: Vec<u8>,
     pending_at: u64,
@@ -82,6 +91,7 @@ impl Writer {
             testimony: opened.testimony,
             end: opened.end,
             capacity: capacity(&reader),
+            written: opened.end,
             pending: Vec::new(),
             pending_at: opened.end,
             fresh: Vec::new(),
@@ -174,7 +184,8 @@ impl Writer {
         let mut position = self.reader.catalogue.read().index.head();
         let recorded = self.options.clock.wall();
         let mut versions = Vec::with_capacity(first.len());
-        let mut events = Vec::new();
+        let n_events = append.streams.iter().map(|part| part.events.len()).sum();
+        let mut events = Vec::with_capacity(n_events);
         for (part, mut version) in append.streams.into_iter().zip(first) {
             for event in part.events {
                 position = position.next();
@@ -308,7 +319,7 @@ impl Writer {
             self.seal(full.first);
         }
         (self.end, self.capacity) = (segment::HEADER, length);
-        self.pending_at = segment::HEADER;
+        (self.pending_at, self.written) = (segment::HEADER, segment::HEADER);
         Ok(())
     }
 
@@ -342,6 +353,7 @@ impl Writer {
         let segment = self.reader.segments.read().last().cloned();
         let segment = segment.ok_or_else(|| io::Error::other("the log has no segment"))?;
         segment.file.write_at(&self.pending, self.pending_at)?;
+        self.write_ahead(segment.file.as_ref())?;
         segment.file.sync()?;
         self.pending.clear();
         self.pending_at = self.end;
@@ -352,6 +364,18 @@ impl Writer {
             witness.write(&self.testimony)?;
             self.is_witness_dirty = true;
         }
+        Ok(())
+    }
+
+    /// Writes zeros behind the group if it went beyond what was written before.
+    fn write_ahead(&mut self, file: &dyn DiskFile) -> io::Result<()> {
+        if self.end <= self.written {
+            return Ok(());
+        }
+        let reserved = self.capacity.saturating_sub(self.end);
+        let length = usize::try_from(reserved).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_at(ZEROS.get(..length).unwrap_or_default(), self.end)?;
+        self.written = self.end + length as u64;
         Ok(())
     }
 
