@@ -19,6 +19,12 @@ use game_server::{
     verify::verify,
 };
 use infra_core::{Clock as _, SystemClock};
+use mimalloc::MiMalloc;
+
+/// Rooms, histories and pages of the log come and go in all sizes for as long as the server runs, and
+/// glibc's free lists get the longer for it: a fifth of the processor after a minute under full load.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
