@@ -11,7 +11,8 @@ use crate::{
     refused::{Reason, Refused},
 };
 
-/// How many entries are looked at for one that may go, each time room is needed.
+/// How many entries are looked at for one that may go, each time room is needed: a new key costs no more in
+/// a registry of a million that are all in use than in one of a hundred.
 const LOOKS: usize = 64;
 
 /// A policy that says when dropping it would lose nothing.
@@ -37,7 +38,9 @@ impl Droppable for Bulkhead {
 /// One policy per key (host, shard, room), made when it is first asked for.
 ///
 /// When it is full an entry goes that nobody uses and that remembers nothing: a breaker that is
-/// open, or has seen a failure, never does. If there is none such the new key is refused.
+/// open, or has seen a failure, never does. At most 64 entries are looked at for it, under the lock, and the
+/// next key goes on behind them; if none of those may go the new key is refused. So the work for a key
+/// is bounded, and of `n` entries one that may go is found by the `n / 64`-th new key at the latest.
 /// Clones share the entries.
 ///
 /// ```
@@ -186,6 +189,8 @@ impl<K, P> fmt::Debug for Keyed<K, P> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use infra_testkit::clock::ManualClock;
 
     use super::*;
@@ -223,6 +228,36 @@ mod tests {
         }
         assert_eq!(breakers.of(&1).unwrap().state(), State::Open, "what is open stays");
         assert_eq!(breakers.of(&2).unwrap().tally().failures, 1, "and what has failed");
+    }
+
+    /// Counts how often it is asked whether it may go.
+    #[derive(Clone)]
+    struct Asked(Arc<AtomicUsize>, bool);
+
+    impl Droppable for Asked {
+        fn is_droppable(&self) -> bool {
+            self.0.fetch_add(1, SeqCst);
+            self.1
+        }
+    }
+
+    #[test]
+    fn a_new_key_looks_at_a_bounded_number_of_entries_and_the_next_one_goes_on_behind_them() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::clone(&looks);
+        // Of a thousand that are in use one is not, the farthest from where the first look begins.
+        let keyed = Keyed::new(1_000, move |key: &u32| Asked(Arc::clone(&shared), *key == 999));
+        (0..1_000).for_each(|key| assert!(keyed.of(&key).is_ok()));
+        assert_eq!(looks.load(SeqCst), 0, "while there is room nothing is looked at");
+        for asked in 1..=15 {
+            let refused = keyed.of(&5_000).err().unwrap();
+            assert_eq!(Refused::of(&refused).map(Refused::reason), Some(Reason::KeysFull));
+            assert_eq!(looks.load(SeqCst), asked * LOOKS);
+        }
+        assert!(keyed.of(&5_000).is_ok(), "within a round of all entries");
+        assert_eq!((looks.load(SeqCst), keyed.len()), (1_000, 1_000));
+        assert!(keyed.of(&0).is_ok() && keyed.of(&5_000).is_ok());
+        assert_eq!(looks.load(SeqCst), 1_000, "keys that are there cost no look");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod hedge;
 mod layers;
 mod model;
 mod pipeline;
+mod places;
 #[cfg(feature = "pool")]
 mod pool;
 mod retry;

@@ -19,11 +19,11 @@ use proptest::prelude::*;
 use crate::{MILLI, clock, fail};
 
 /// Cases in CI; `PROPTEST_CASES` sets another number.
-fn cases() -> ProptestConfig {
+pub(crate) fn cases() -> ProptestConfig {
     ProptestConfig { cases: 64.max(ProptestConfig::default().cases / 4), ..Default::default() }
 }
 
-fn paused<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn paused<T>(work: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.unwrap().block_on(work)

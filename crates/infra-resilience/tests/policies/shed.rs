@@ -1,4 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use infra_core::{
     ErrorKind,
@@ -111,4 +117,44 @@ async fn clients_that_wait_take_turns() {
     place.record();
     tasks.join_all().await;
     assert_eq!(*order.lock(), ["a", "b", "a", "a"]);
+}
+
+/// One client asks forty times at once, again and again, for two places and eight in line; another one
+/// asks now and then.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_floods_cannot_starve_an_honest_one() {
+    let clock = clock();
+    let shedder = Shedder::new(Options::new(Fixed(2)).queue(8, SECOND), Arc::clone(&clock));
+    let work = || async {
+        tokio::time::sleep(MILLI * 10).await;
+        Ok(())
+    };
+    let (served, shed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let mut flood = JoinSet::new();
+    for _ in 0..40 {
+        let shedder = shedder.client("flood");
+        let (served, shed) = (Arc::clone(&served), Arc::clone(&shed));
+        flood.spawn(async move {
+            loop {
+                let result = shedder.run("ask", at_most_once(work)).await;
+                let count = if result.is_ok() { &served } else { &shed };
+                count.fetch_add(1, SeqCst);
+                tokio::time::sleep(MILLI).await;
+            }
+        });
+    }
+    tokio::time::sleep(MILLI * 100).await;
+    let honest = shedder.client("honest");
+    for call in 0..100 {
+        let asked = clock.now();
+        let result = honest.run("ask", at_most_once(work)).await;
+        let took = clock.now().since(asked);
+        assert!(result.is_ok(), "call {call}: {result:?}");
+        // Its own time, one call that was running and one that was ahead in turn; timers round up.
+        assert!(took <= MILLI * 33, "call {call} took {took:?}");
+        tokio::time::sleep(MILLI * 5).await;
+    }
+    flood.abort_all();
+    let (served, shed) = (served.load(SeqCst), shed.load(SeqCst));
+    assert!(100 < served && served < shed, "{served} of the flood were served, {shed} shed");
 }
