@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use infra_core::{
-    Clock, Error, Result,
+    Clock, Error, ErrorKind, Result,
     backoff::{Backoff, Growth, Jitter},
     context::Context,
     random::Random,
@@ -47,7 +47,9 @@ impl Advice {
 /// current context, with as much time left as an attempt takes. Each extra attempt is taken
 /// from that context's [`CallBudget`](infra_core::budget::CallBudget), if it has one, and from the
 /// [`RetryBudget`] that all callers share, if one is set. The error that comes back is the last real
-/// one, itself.
+/// one, itself; but where an attempt was of unknown fate
+/// ([`Indeterminate`](infra_core::ErrorKind::Indeterminate)), failures that may pass hide that no more: only an
+/// answer settles it.
 ///
 /// ```
 /// use infra_core::{Error, ErrorKind, SystemClock};
@@ -209,6 +211,19 @@ impl Retry {
     }
 }
 
+fn is_doubtful(error: &Error) -> bool {
+    *error.kind() == ErrorKind::Indeterminate
+}
+
+/// Returns what is known in the end: the last error, unless an earlier attempt may have been done and the last
+/// one, which failed for the moment or was not even begun, says nothing of that.
+fn settled(doubt: Option<Error>, last: Error) -> Error {
+    match doubt {
+        Some(doubt) if last.is_transient() && !is_doubtful(&last) => doubt,
+        Some(_) | None => last,
+    }
+}
+
 const fn preset(growth: Growth, base_millis: u64, cap_seconds: u64) -> Backoff {
     Backoff::new(growth, Duration::from_millis(base_millis))
         .capped_at(Duration::from_secs(cap_seconds))
@@ -234,6 +249,7 @@ impl<T: Send> Policy<Idempotent, T> for Retry {
             budget.deposit();
         }
         let (mut attempt, mut previous) = (1, Duration::ZERO);
+        let mut doubt = None;
         loop {
             let error = match call.attempt().await {
                 Ok(value) => return Ok(value),
@@ -243,9 +259,10 @@ impl<T: Send> Policy<Idempotent, T> for Retry {
                 Ok(pause) => pause,
                 Err(reason) => {
                     GIVEN_UP.add_for(reason, 1);
-                    return Err(error);
+                    return Err(settled(doubt, error));
                 }
             };
+            doubt = is_doubtful(&error).then_some(error).or(doubt);
             RETRIES.add(1);
             tokio::time::sleep(pause).await;
             (attempt, previous) = (attempt + 1, pause);

@@ -300,3 +300,24 @@ proptest::proptest! {
         proptest::prop_assert_eq!(found, model(&plan, most, deadline, extra));
     }
 }
+
+/// A write that may have been done, and is then refused, cannot be reached, is not begun or is answered.
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_done_is_not_hidden_by_a_later_attempt_that_was_not() {
+    let retry = retry(3, &clock());
+    let doubtful = || Error::new(ErrorKind::Indeterminate, "write").idempotent();
+    let after_doubt = async |then: ErrorKind| {
+        let asked = AtomicU32::new(0);
+        let call = idempotent(|| async {
+            let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            if is_first { Err(doubtful()) } else { fail::<()>(then.clone()) }
+        });
+        (kind(retry.run("write", call).await), asked.load(Ordering::SeqCst))
+    };
+    for passing in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Overloaded] {
+        assert_eq!(after_doubt(passing).await, (ErrorKind::Indeterminate, 3));
+    }
+    for answer in [ErrorKind::Denied, ErrorKind::Invalid] {
+        assert_eq!(after_doubt(answer.clone()).await, (answer, 2), "an answer settles it");
+    }
+}
