@@ -147,6 +147,22 @@ impl Server {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// Creates an empty database of a PostgreSQL, and returns the URL under which clients reach it.
+    ///
+    /// # Errors
+    ///
+    /// What `createdb` says.
+    pub fn create_database(&self, name: &str) -> io::Result<String> {
+        let mut creating = Command::new(PathBuf::from(POSTGRES).join("createdb"));
+        creating.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", name]);
+        let output = creating.output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(io::Error::other(format!("createdb: {said}")));
+        }
+        Ok(format!("postgres://postgres@127.0.0.1:{}/{name}", self.port))
+    }
+
     /// Kills the server as `kill -9` does, and starts it again with the same folder and port.
     ///
     /// # Errors

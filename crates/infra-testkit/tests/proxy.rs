@@ -11,7 +11,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use infra_core::{Clock, SystemClock};
-use infra_testkit::proxy::{FaultProxy, Faults};
+use infra_testkit::proxy::{FaultProxy, Faults, Weather};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -115,4 +115,55 @@ async fn open_connections_can_be_cut_at_will() {
     proxy.cut();
     assert!(!matches!(socket.read(&mut [0; 8]).await, Ok(1..)));
     assert_eq!(say(proxy.addr(), SOON * 10).await, (1_000, false), "new ones are served");
+}
+
+/// Says a byte and returns what comes back within a moment.
+async fn say_byte(socket: &mut TcpStream) -> Option<usize> {
+    socket.write_all(b"x").await.unwrap();
+    let read = tokio::time::timeout(SOON, socket.read(&mut [0; 8])).await;
+    read.ok().map(|read| read.unwrap_or(0))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_during_an_outage_kills_its_connection_and_others_live() {
+    let proxy = FaultProxy::start(echo().await).await.unwrap();
+    let mut open = [const { None }; 2];
+    for socket in &mut open {
+        let socket = socket.insert(TcpStream::connect(proxy.addr()).await.unwrap());
+        assert_eq!(say_byte(socket).await, Some(1));
+    }
+    let [Some(mut silent), Some(mut talking)] = open else { panic!("both are open") };
+    proxy.weather(Weather::Outage);
+    assert_eq!(
+        say_byte(&mut talking).await,
+        None,
+        "nobody answers, and nobody says that it is over"
+    );
+    let mut fates = Vec::new();
+    for _ in 0..20 {
+        let (heard, is_over) = say(proxy.addr(), SOON / 10).await;
+        assert_eq!(heard, 0);
+        fates.push(is_over);
+    }
+    assert!(fates.contains(&true) && fates.contains(&false), "some are cut, some dead: {fates:?}");
+    proxy.weather(Weather::Calm);
+    assert_eq!(say_byte(&mut talking).await, None, "it stays dead");
+    assert_eq!(say_byte(&mut silent).await, Some(1), "who was silent is none the wiser");
+    assert_eq!(say(proxy.addr(), SOON * 10).await, (1_000, false));
+    assert_eq!(proxy.struck(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_rough_weather_chunks_of_open_connections_are_late_or_cut() {
+    let proxy = FaultProxy::seeded(echo().await, 3).await.unwrap();
+    let mut socket = TcpStream::connect(proxy.addr()).await.unwrap();
+    assert_eq!(say_byte(&mut socket).await, Some(1));
+    let clock = SystemClock::new();
+    let begun = clock.now();
+    proxy.weather(Weather::Rough { cut: 0, stalled: 1_000, stall: SOON / 10 });
+    assert_eq!(say_byte(&mut socket).await, Some(1));
+    assert!(SOON / 5 <= clock.now().since(begun), "late up and down");
+    proxy.weather(Weather::Rough { cut: 1_000, stalled: 0, stall: SOON });
+    assert_eq!(say_byte(&mut socket).await, Some(0));
+    assert_eq!(proxy.struck(), 1);
 }

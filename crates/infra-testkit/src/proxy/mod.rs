@@ -1,14 +1,19 @@
 //! A TCP proxy that spoils connections on purpose.
 
+mod weather;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+
+pub use self::weather::Weather;
+use self::weather::{Fate, Sky};
 
 /// How many bytes are passed on at a time, at most.
 const CHUNK: usize = 4 * 1024;
@@ -32,8 +37,8 @@ pub struct Faults {
 
 /// Stands in front of a server and does to connections what its [`Faults`] say.
 ///
-/// Faults hold for connections that are opened after they were set. Dropping the proxy cuts all
-/// connections.
+/// Faults hold for connections that are opened after they were set, the [`Weather`] for all of them.
+/// Dropping the proxy cuts all connections.
 ///
 /// ```
 /// use infra_testkit::proxy::{FaultProxy, Faults};
@@ -49,6 +54,7 @@ pub struct Faults {
 pub struct FaultProxy {
     addr: SocketAddr,
     faults: Arc<Mutex<Faults>>,
+    sky: Arc<Sky>,
     cuts: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
@@ -64,12 +70,25 @@ impl FaultProxy {
     ///
     /// Dropping the future starts nothing.
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
+        Self::seeded(server, 0).await
+    }
+
+    /// Does the same with a seed of your own for the chances of the [`Weather`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`FaultProxy::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FaultProxy::start`].
+    pub async fn seeded(server: SocketAddr, seed: u64) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let faults = Arc::<Mutex<Faults>>::default();
+        let (faults, sky) = (Arc::<Mutex<Faults>>::default(), Arc::new(Sky::new(seed)));
         let (cuts, cut) = watch::channel(0);
-        let accept = accept(listener, server, Arc::clone(&faults), cut);
-        Ok(Self { addr, faults, cuts, task: tokio::spawn(accept) })
+        let accept = accept(listener, server, (Arc::clone(&faults), Arc::clone(&sky)), cut);
+        Ok(Self { addr, faults, sky, cuts, task: tokio::spawn(accept) })
     }
 
     /// Returns where clients connect.
@@ -80,6 +99,16 @@ impl FaultProxy {
     /// Sets what happens to connections from now on.
     pub fn set(&self, faults: Faults) {
         *self.faults.lock() = faults;
+    }
+
+    /// Sets the weather for all connections from now on.
+    pub fn weather(&self, weather: Weather) {
+        self.sky.set(weather);
+    }
+
+    /// Returns how many chunks and connections the weather has kept from arriving.
+    pub fn struck(&self) -> u64 {
+        self.sky.struck()
     }
 
     /// Cuts all connections that are open.
@@ -98,18 +127,18 @@ impl Drop for FaultProxy {
 async fn accept(
     listener: TcpListener,
     server: SocketAddr,
-    faults: Arc<Mutex<Faults>>,
+    (faults, sky): (Arc<Mutex<Faults>>, Arc<Sky>),
     cut: watch::Receiver<u64>,
 ) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let faults = *faults.lock();
+        let (faults, sky) = (*faults.lock(), Arc::clone(&sky));
         let mut cut = cut.clone();
         cut.mark_unchanged();
         connections.spawn(async move {
             tokio::select! {
                 // How it ended is for the two ends to see.
-                _ended = serve(client, server, faults) => {}
+                _ended = serve(client, server, faults, &sky) => {}
                 _ = cut.changed() => {}
             }
         });
@@ -117,34 +146,68 @@ async fn accept(
     }
 }
 
-async fn serve(client: TcpStream, server: SocketAddr, faults: Faults) -> io::Result<()> {
+/// How the bytes of one direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Closed,
+    /// They go nowhere, and nobody is told.
+    Lost,
+}
+
+async fn serve(
+    mut client: TcpStream,
+    server: SocketAddr,
+    faults: Faults,
+    sky: &Sky,
+) -> io::Result<()> {
     if faults.half_open {
         return std::future::pending().await;
     }
-    let server = TcpStream::connect(server).await?;
+    match sky.of_connection() {
+        Fate::Arrives | Fate::ArrivesAfter(_) => {}
+        Fate::Cut => return Ok(()),
+        Fate::Lost => return swallow(client.split().0).await,
+    }
+    let mut server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (mut from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     let upward = Faults { cut_after: faults.cut_up_after, swallow_after: None, ..faults };
-    tokio::select! {
-        ended = pass(from_client, to_server, upward) => ended,
-        ended = pass(from_server, to_client, faults) => ended,
+    let end = tokio::select! {
+        ended = pass(&mut from_client, to_server, upward, sky) => ended?,
+        ended = pass(from_server, to_client, faults, sky) => ended?,
+    };
+    match end {
+        End::Closed => Ok(()),
+        End::Lost => swallow(from_client).await,
     }
+}
+
+/// Takes what a client says until it gives up, and answers nothing.
+async fn swallow(mut from: impl AsyncRead + Unpin) -> io::Result<()> {
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await.map(|_| ())
 }
 
 /// Passes bytes on until the end or a cut.
 async fn pass(
-    mut from: tcp::OwnedReadHalf,
-    mut to: tcp::OwnedWriteHalf,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     faults: Faults,
-) -> io::Result<()> {
+    sky: &Sky,
+) -> io::Result<End> {
     let mut chunk = vec![0; CHUNK];
     let mut passed = 0_u64;
     loop {
         let read = from.read(&mut chunk).await?;
         if read == 0 {
-            return Ok(());
+            return Ok(End::Closed);
+        }
+        match sky.of_chunk() {
+            Fate::Arrives => {}
+            Fate::ArrivesAfter(stall) => tokio::time::sleep(stall).await,
+            Fate::Cut => return Ok(End::Closed),
+            Fate::Lost => return Ok(End::Lost),
         }
         tokio::time::sleep(faults.delay).await;
         if let Some(rate) = faults.bytes_per_second {
@@ -157,7 +220,7 @@ async fn pass(
         let (swallowed, cut) = (left(faults.swallow_after), left(faults.cut_after));
         to.write_all(chunk.get(..swallowed.min(cut)).unwrap_or_default()).await?;
         if cut < read {
-            return Ok(());
+            return Ok(End::Closed);
         }
         passed += read as u64;
     }
