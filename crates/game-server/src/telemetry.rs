@@ -4,6 +4,26 @@ use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet
 
 use crate::protocol::ServerMessage;
 
+/// A store that has a circuit of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Store {
+    Events,
+    Documents,
+    Archive,
+}
+
+impl Label for Store {
+    const SET: LabelSet = LabelSet { name: "store", values: &["events", "documents", "archive"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Documents => "documents",
+            Self::Archive => "archive",
+        }
+    }
+}
+
 /// How an action was answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Outcome {
@@ -44,6 +64,15 @@ pub(crate) const MALFORMED: Counter =
     Counter::new("infra_game_malformed_total", "Messages that were not understood.");
 pub(crate) const THROTTLED: Counter =
     Counter::new("infra_game_throttled_total", "Requests that the rate limiter refused.");
+pub(crate) const LATE: Counter = Counter::new(
+    "infra_game_late_total",
+    "Numbered actions that were not begun, since their time was over when their turn came.",
+);
+pub(crate) const STORE_BREAKER: Gauge<Store> = Gauge::labelled(
+    "infra_game_store_breaker",
+    "",
+    "State of the breaker of each store: 0 closed, 1 half open, 2 open.",
+);
 pub(crate) const ROOMS: Gauge = Gauge::new("infra_game_rooms", "", "Rooms in memory.");
 
 /// The metrics of the game.
@@ -54,5 +83,7 @@ pub(crate) const METRICS: &[Declaration] = &[
     RESUMED.declaration(),
     MALFORMED.declaration(),
     THROTTLED.declaration(),
+    LATE.declaration(),
+    STORE_BREAKER.declaration(),
     ROOMS.declaration(),
 ];

@@ -10,6 +10,8 @@ use std::{
 
 use infra_core::{Clock, clock::Instant, context::Context};
 
+use crate::telemetry::SAVED;
+
 /// What one extra attempt costs, in thousandths, so that shares of it can be saved.
 const ATTEMPT: u64 = 1_000;
 
@@ -92,7 +94,11 @@ impl RetryBudget {
         self.pay_trickle(self.clock.now());
         let take = |saved: u64| saved.checked_sub(ATTEMPT);
         // Relaxed here and below: the balance alone is shared, no other memory hangs on it.
-        self.purse.saved.fetch_update(Relaxed, Relaxed, take).is_ok()
+        let before = self.purse.saved.fetch_update(Relaxed, Relaxed, take);
+        let left = before.map_or_else(|poor| poor, |rich| rich - ATTEMPT);
+        #[expect(clippy::cast_precision_loss, reason = "budgets are far below 2^53")]
+        SAVED.set((left / ATTEMPT) as f64);
+        before.is_ok()
     }
 
     /// Returns how many whole extra attempts are saved.

@@ -97,9 +97,19 @@ pub(crate) const TRANSITIONS: Counter<State> = Counter::labelled(
     "infra_resilience_breaker_transitions_total",
     "Changes of circuit breakers, by the state they came into.",
 );
+pub(crate) const BREAKERS: Gauge<State> = Gauge::labelled(
+    "infra_resilience_breakers",
+    "",
+    "Circuit breakers by their state, as of their last call or change.",
+);
 pub(crate) const REFUSED: Counter<Reason> = Counter::labelled(
     "infra_resilience_refused_total",
     "Calls that were not begun, by the bound that was met.",
+);
+pub(crate) const SAVED: Gauge = Gauge::new(
+    "infra_resilience_retry_budget",
+    "",
+    "Extra attempts that are left in a shared budget, of the one that was asked for one last.",
 );
 pub(crate) const HEDGES: Counter<Hedged> = Counter::labelled(
     "infra_resilience_hedges_total",
@@ -125,7 +135,9 @@ pub const METRICS: &[Declaration] = &[
     RETRIES.declaration(),
     GIVEN_UP.declaration(),
     TRANSITIONS.declaration(),
+    BREAKERS.declaration(),
     REFUSED.declaration(),
+    SAVED.declaration(),
     HEDGES.declaration(),
     FALLBACKS.declaration(),
     LIMIT.declaration(),

@@ -238,6 +238,40 @@ pub const ALERTS: &[Prometheus] = &[
     }
     .rule(),
     Alert {
+        name: "BreakerOpen",
+        severity: Error,
+        summary: "A store fails and is left alone.",
+        query: "sum(infra_resilience_breakers{state=~\"open|half_open\"})",
+        bad: (Above, 0.0),
+        minutes: 1,
+        firing: &[
+            ("infra_resilience_breakers{state=\"open\"}", "0x9 1x500"),
+            ("infra_resilience_breakers{state=\"half_open\"}", "0x500"),
+        ],
+        quiet: &[
+            ("infra_resilience_breakers{state=\"closed\"}", "3x500"),
+            ("infra_resilience_breakers{state=\"open\"}", "0x500"),
+        ],
+    }
+    .rule(),
+    Alert {
+        name: "CallsShed",
+        severity: Warning,
+        summary: "More than one call a second is shed, for want of places, time or memory.",
+        query: "sum(rate(infra_resilience_refused_total{reason=~\"queue_full|waited_too_long|displaced|load|memory_soft|memory_hard|keys_full|pool_exhausted\"}[5m]))",
+        bad: (Above, 1.0),
+        minutes: 5,
+        firing: &[
+            ("infra_resilience_refused_total{reason=\"queue_full\"}", "0+60x500"),
+            ("infra_resilience_refused_total{reason=\"memory_soft\"}", "0+60x500"),
+        ],
+        quiet: &[
+            ("infra_resilience_refused_total{reason=\"queue_full\"}", "0+6x500"),
+            ("infra_resilience_refused_total{reason=\"breaker_open\"}", "0+600x500"),
+        ],
+    }
+    .rule(),
+    Alert {
         name: "ArchiveBehind",
         severity: Warning,
         summary: "More than a thousand entities wait for the archive.",

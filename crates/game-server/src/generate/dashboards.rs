@@ -292,6 +292,42 @@ const LIMITS: &[Panel] = &[
         Some((1.0, 1.0)),
         &[q("max(infra_ratelimit_store_lost)", "lost")],
     ),
+    Panel::number(
+        "Breakers that are not closed",
+        "short",
+        Some((1.0, 1.0)),
+        &[q("sum(infra_resilience_breakers{state=~\"open|half_open\"})", "breakers")],
+    ),
+    Panel::lines(
+        "Breaker of each store: 0 closed, 1 half open, 2 open",
+        "short",
+        &[q("max by (store) (infra_game_store_breaker)", "{{store}}")],
+    ),
+    Panel::lines(
+        "Calls that were shed or refused, a second",
+        "ops",
+        &[
+            q("sum by (reason) (rate(infra_resilience_refused_total[5m]))", "{{reason}}"),
+            q("sum(rate(infra_game_late_total[5m]))", "late actions"),
+        ],
+    ),
+    Panel::lines(
+        "Attempts and what ended them, a second",
+        "ops",
+        &[
+            q("sum(rate(infra_resilience_retries_total[5m]))", "retries"),
+            q("sum(rate(infra_resilience_timeouts_total[5m]))", "timeouts"),
+            q(
+                "sum by (reason) (rate(infra_resilience_given_up_total[5m]))",
+                "given up: {{reason}}",
+            ),
+        ],
+    ),
+    Panel::lines(
+        "Retries that are left in the budget",
+        "short",
+        &[q("min(infra_resilience_retry_budget)", "attempts")],
+    ),
     Panel::lines(
         "Messages of the bus, a second",
         "ops",

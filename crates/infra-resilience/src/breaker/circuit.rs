@@ -25,6 +25,23 @@ pub enum State {
     HalfOpen,
 }
 
+impl State {
+    /// Returns the state as a number for a gauge: 0 closed, 1 half-open, 2 open.
+    ///
+    /// ```
+    /// use infra_resilience::State;
+    ///
+    /// assert_eq!([State::Closed, State::HalfOpen, State::Open].map(State::level), [0.0, 1.0, 2.0]);
+    /// ```
+    pub const fn level(self) -> f64 {
+        match self {
+            Self::Closed => 0.0,
+            Self::HalfOpen => 1.0,
+            Self::Open => 2.0,
+        }
+    }
+}
+
 /// Who decides about a breaker's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -23,7 +23,7 @@ use crate::{
     call::{Call, Safety},
     pipeline::Policy,
     refused::{Reason, Refused},
-    telemetry::TRANSITIONS,
+    telemetry::{BREAKERS, TRANSITIONS},
 };
 
 /// How many changes a breaker remembers.
@@ -53,10 +53,18 @@ struct Inner {
     clock: Arc<dyn Clock>,
     slow_after: Option<Duration>,
     options: Options,
-    history: Mutex<VecDeque<Change>>,
+    told: Mutex<Told>,
     failed: AtomicU64,
     refused: AtomicU64,
     unknown: AtomicU64,
+}
+
+/// What was told of the changes.
+struct Told {
+    history: VecDeque<Change>,
+    /// The newest change's turn, and the state since.
+    turn: u64,
+    state: State,
 }
 
 /// What became of the calls of a breaker since it was made.
@@ -92,12 +100,15 @@ impl Breaker {
         };
         let random = options.seed.map_or_else(Random::from_system, Random::seeded);
         let counts = Counts::new(options.window);
+        let told = Told { history: VecDeque::new(), turn: 0, state: State::Closed };
+        BREAKERS.add_for(State::Closed, 1.0);
+        options.gauges.iter().for_each(|gauge| gauge(State::Closed));
         Self(Arc::new(Inner {
             gate: Gate::new(Circuit::new(rules, random), counts, threshold),
             clock,
             slow_after: options.slow.map(|(after, _)| after),
             options,
-            history: Mutex::default(),
+            told: Mutex::new(told),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
@@ -146,7 +157,7 @@ impl Breaker {
 
     /// Returns the last changes, at most 16, the oldest first.
     pub fn history(&self) -> Vec<Change> {
-        self.0.history.lock().iter().copied().collect()
+        self.0.told.lock().history.iter().copied().collect()
     }
 
     /// Returns whether nobody else holds this breaker or a permit of it, and it is closed,
@@ -270,15 +281,34 @@ impl Inner {
     fn publish(&self, change: Change) {
         TRANSITIONS.add_for(change.to, 1);
         {
-            let mut history = self.history.lock();
-            if HISTORY <= history.len() {
-                history.pop_front();
+            let mut told = self.told.lock();
+            told.remember(change);
+            // Two changes may come here in the other order: what is older changes no gauge.
+            if told.turn < change.turn {
+                BREAKERS.add_for(told.state, -1.0);
+                BREAKERS.add_for(change.to, 1.0);
+                (told.turn, told.state) = (change.turn, change.to);
+                self.options.gauges.iter().for_each(|gauge| gauge(change.to));
             }
-            history.push_back(change);
         }
         for listener in &self.options.listeners {
             listener(&change);
         }
+    }
+}
+
+impl Told {
+    fn remember(&mut self, change: Change) {
+        if HISTORY <= self.history.len() {
+            self.history.pop_front();
+        }
+        self.history.push_back(change);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        BREAKERS.add_for(self.told.get_mut().state, -1.0);
     }
 }
 

@@ -7,7 +7,10 @@ use infra_core::{
     backoff::{Backoff, Jitter},
 };
 
-use super::{circuit::Change, window::Window};
+use super::{
+    circuit::{Change, State},
+    window::Window,
+};
 
 /// What an error says about the service that was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +45,10 @@ impl Outcome {
 /// Is told of each change, outside of all locks; it must not block.
 pub type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
 
+/// Is told the state, at first and after each change, each time the newest; it must not block, and not use
+/// the breaker.
+pub(super) type StateGauge = Arc<dyn Fn(State) + Send + Sync>;
+
 type Classify = Arc<dyn Fn(&Error) -> Outcome + Send + Sync>;
 
 /// When a breaker opens, and how it closes again.
@@ -61,6 +68,7 @@ pub struct Options {
     pub(super) seed: Option<u64>,
     pub(super) classify: Classify,
     pub(super) listeners: Vec<Listener>,
+    pub(super) gauges: Vec<StateGauge>,
 }
 
 impl Options {
@@ -142,6 +150,17 @@ impl Options {
         self.listeners.push(Arc::new(listener));
         self
     }
+
+    /// Adds a gauge of this breaker's state, as of its last call or change.
+    ///
+    /// `set` is called with the state when the breaker is made and after each change, one after the other and
+    /// never with an older state than before; it must not block, and not use the breaker. The crate's own
+    /// metrics count breakers by their state; this is for one with a name.
+    #[must_use]
+    pub fn gauge(mut self, set: impl Fn(State) + Send + Sync + 'static) -> Self {
+        self.gauges.push(Arc::new(set));
+        self
+    }
 }
 
 impl Default for Options {
@@ -161,6 +180,7 @@ impl Default for Options {
             seed: None,
             classify: Arc::new(Outcome::of),
             listeners: Vec::new(),
+            gauges: Vec::new(),
         }
     }
 }
@@ -177,6 +197,7 @@ impl fmt::Debug for Options {
             .field("probes", &self.probes)
             .field("probe_patience", &self.probe_patience)
             .field("listeners", &self.listeners.len())
+            .field("gauges", &self.gauges.len())
             .finish_non_exhaustive()
     }
 }

@@ -285,6 +285,40 @@ async fn one_that_only_measures_tells_its_states_and_refuses_nothing() {
     assert_eq!(told, [State::Open, State::HalfOpen, State::Closed]);
 }
 
+#[test]
+fn a_gauge_is_told_the_state_at_first_and_after_each_change() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let (breaker, clock) = breaker(options().gauge(move |state| seen.lock().push(state)));
+    (0..4).for_each(|_| breaker.admit("ask").unwrap().failure());
+    clock.advance(SECOND * 10);
+    (0..2).for_each(|_| breaker.admit("ask").unwrap().success());
+    breaker.force(Mode::ForcedOpen);
+    breaker.force(Mode::Disabled);
+    breaker.reset();
+    let (closed, open) = (State::Closed, State::Open);
+    assert_eq!(*told.lock(), [closed, open, State::HalfOpen, closed, open, closed]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gauge_has_the_newest_state_also_when_many_change_it() {
+    let told = Arc::new(Mutex::new(State::HalfOpen));
+    let seen = Arc::clone(&told);
+    let (breaker, _clock) = breaker(options().gauge(move |state| *seen.lock() = state));
+    for _ in 0..50 {
+        let mut tasks = JoinSet::new();
+        for task in 0..8 {
+            let breaker = breaker.clone();
+            tasks.spawn(async move {
+                let modes = [Mode::ForcedOpen, Mode::ForcedClosed];
+                (0..20).for_each(|step| breaker.force(modes[(task + step) % 2]));
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(*told.lock(), breaker.state());
+    }
+}
+
 #[tokio::test]
 async fn it_debugs_and_forgets_old_changes() {
     let (breaker, clock) = opened();

@@ -1,6 +1,9 @@
 //! Policies around the stores: no call waits for ever, a store that fails is left alone for a
 //! moment, and only what may be repeated is tried again.
 //!
+//! A player's action comes with a deadline and a budget of extra attempts in its context, which the
+//! policies keep to.
+//!
 //! An append may: the store knows the ids of events that it has. A commit of documents may not,
 //! since what it expects is no longer so once it was done.
 
@@ -18,6 +21,7 @@ use infra_core::{
     backoff::{Backoff, Jitter},
     event::EventStore,
     health::HealthCheck,
+    metric::Label as _,
     store::DocumentStore,
 };
 use infra_resilience::{
@@ -25,10 +29,12 @@ use infra_resilience::{
     RetryBudget, Timeout, breaker, bulkhead,
 };
 
+use crate::telemetry::{STORE_BREAKER, Store};
+
 use self::{archive::GuardedArchive, documents::GuardedDocuments, events::GuardedEvents};
 
 /// How long one call of a store may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest pause of a store that fails, so that the game goes on soon after it is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -56,7 +62,7 @@ struct Guard {
 }
 
 impl Guard {
-    fn new(budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Self {
+    fn new(store: Store, budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Self {
         let open = Backoff::exponential(Duration::from_millis(500))
             .capped_at(LONGEST_PAUSE)
             .jitter(Jitter::Within(10));
@@ -64,7 +70,8 @@ impl Guard {
             .consecutive(const { NonZeroU32::new(5).unwrap() })
             .probes(1)
             .probe_patience(PATIENCE)
-            .open_for(open);
+            .open_for(open)
+            .gauge(move |state| STORE_BREAKER.set_for(store, state.level()));
         let breaker = Breaker::new(options, Arc::clone(clock));
         let places = bulkhead::Options::new(RUNNING).queue(WAITING).wait(PATIENCE);
         let places = Bulkhead::new(places, Arc::clone(clock));
@@ -116,12 +123,13 @@ impl Guarded {
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let budget = RetryBudget::new(Arc::clone(clock));
-        let guard = || Guard::new(&budget, clock);
-        let (of_events, of_documents, of_archive) = (guard(), guard(), guard());
+        let guard = |store| Guard::new(store, &budget, clock);
+        let stores = [Store::Events, Store::Documents, Store::Archive];
+        let [of_events, of_documents, of_archive] = stores.map(guard);
         let health = BreakerHealth::new("stores")
-            .breaker("events", of_events.breaker.clone())
-            .breaker("documents", of_documents.breaker.clone())
-            .breaker("archive", of_archive.breaker.clone());
+            .breaker(Store::Events.value(), of_events.breaker.clone())
+            .breaker(Store::Documents.value(), of_documents.breaker.clone())
+            .breaker(Store::Archive.value(), of_archive.breaker.clone());
         Self {
             events: Arc::new(GuardedEvents::new(events, of_events)),
             documents: Arc::new(GuardedDocuments::new(documents, of_documents)),

@@ -11,14 +11,21 @@ use std::{
 use async_trait::async_trait;
 use infra_core::{
     Error, ErrorKind, SystemClock,
+    budget::{CallBudget, Deadline},
+    clock::Timestamp,
+    codec::Payload,
+    context::Context,
     event::{
-        Append, Appended, Direction, EventPage, Filter, RecordedEvent, StreamInfo, Subscription,
+        Append, Appended, Direction, EventPage, Filter, NewEvent, RecordedEvent, StreamInfo,
+        Subscription,
     },
     health::Status,
-    id::StreamName,
+    id::{EventId, EventType, StreamName},
+    random::Random,
     version::{Expected, Position, Version},
 };
 use infra_events::MemoryEventStore;
+use infra_observability::exporter::Exporter;
 use infra_persistence::Archive;
 
 use super::*;
@@ -195,4 +202,74 @@ async fn a_store_that_hangs_is_given_up_left_alone_and_asked_again() {
         clock.now().since(begun)
     );
     assert_eq!(guarded.health.check().await.status, Status::Up);
+}
+
+fn append() -> Append {
+    let random = Random::seeded(4);
+    let event = NewEvent::new(
+        EventId::generate(Timestamp::EPOCH, &random),
+        EventType::new("said").unwrap(),
+        Payload::json(1, "hello").unwrap(),
+    );
+    Append::to(StreamName::new("room-1").unwrap(), Expected::Absent, vec![event])
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_takes_no_more_time_of_the_stores_than_it_has() {
+    let clock = SystemClock::shared();
+    let failing = Failing::new(9, true);
+    let guarded = guarded_over(Arc::<Failing>::clone(&failing));
+    let (begun, patience) = (clock.now(), Duration::from_secs(3));
+    let action = Context::default().deadline(Deadline::after(begun, patience));
+    let unknown = action.clone().scope(guarded.events.append(append())).await.unwrap_err();
+    assert_eq!(*unknown.kind(), ErrorKind::Indeterminate, "it may have been done");
+    let took = clock.now().since(begun);
+    assert!(patience <= took && took < patience + Duration::from_millis(5), "{took:?}");
+    assert_eq!(failing.asked.load(Ordering::SeqCst), 2, "for two seconds, and for what was left");
+    let late = action.scope(guarded.events.append(append())).await.unwrap_err();
+    assert_eq!(*late.kind(), ErrorKind::Timeout, "it was not begun");
+    assert_eq!((failing.asked.load(Ordering::SeqCst), clock.now().since(begun)), (2, took));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_takes_no_more_attempts_of_the_stores_than_it_has() {
+    let failing = Failing::new(4, false);
+    let guarded = guarded_over(Arc::<Failing>::clone(&failing));
+    let action = Context::default().budget(CallBudget::new(1));
+    let first = action.clone().scope(guarded.events.stable_head()).await;
+    assert_eq!((first.is_err(), failing.asked.load(Ordering::SeqCst)), (true, 2));
+    let second = action.scope(guarded.events.append(append())).await;
+    assert_eq!((second.is_err(), failing.asked.load(Ordering::SeqCst)), (true, 3));
+    // Who has no budget of its own has that of the server.
+    guarded.events.append(append()).await.unwrap();
+    assert_eq!(failing.asked.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn the_metrics_tell_which_store_is_left_alone_and_how_many_breakers_are_open() {
+    let exporter = Exporter::new(&crate::server::declarations());
+    let told = |line: &str| {
+        let text = exporter.render();
+        assert!(text.lines().any(|told| told == line), "{line} is not in {text}");
+    };
+    let story = async {
+        let guarded = guarded_over(Failing::new(9, false));
+        told("infra_game_store_breaker{store=\"events\"} 0");
+        told("infra_resilience_breakers{state=\"closed\"} 3");
+        let mut left_alone = None;
+        while left_alone.is_none() {
+            let error = guarded.events.stable_head().await.unwrap_err();
+            left_alone = Refused::of(&error).copied();
+        }
+        told("infra_game_store_breaker{store=\"events\"} 2");
+        told("infra_game_store_breaker{store=\"documents\"} 0");
+        told("infra_resilience_breakers{state=\"closed\"} 2");
+        told("infra_resilience_breakers{state=\"open\"} 1");
+        drop(guarded);
+        told("infra_resilience_breakers{state=\"open\"} 0");
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = runtime.unwrap();
+    metrics::with_local_recorder(&exporter, || runtime.block_on(story));
 }
