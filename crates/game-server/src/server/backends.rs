@@ -214,7 +214,10 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(url) => {
-            let options = infra_events::PostgresOptions::new(url.whole()).clock(Arc::clone(clock));
+            // Who asked is gone by then: a connection that says nothing for longer holds no lane.
+            let options = infra_events::PostgresOptions::new(url.whole())
+                .patience(super::guarded::PATIENCE)
+                .clock(Arc::clone(clock));
             let events = Arc::new(infra_events::PostgresEventStore::open(options).await?);
             tracing::info!(database = %url, "events opened");
             Ok(Opened::of(Arc::clone(&events) as _, &events))

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     failed,
     lane::{self, Job, Lane, Offer, Order, unsigned},
+    lives,
     options::PostgresOptions,
     read, schema,
     watcher::{self, Signals, Watcher},
@@ -86,6 +87,7 @@ impl PostgresEventStore {
         let pool = PgPoolOptions::new()
             .max_connections(options.readers)
             .acquire_timeout(options.patience)
+            .after_release(|connection, _| Box::pin(lives(connection)))
             .connect_with(connect.clone())
             .await
             .map_err(fail)?;
@@ -105,6 +107,7 @@ impl PostgresEventStore {
             pool: pool.clone(),
             schema: options.schema.clone(),
             poll: options.poll,
+            patience: options.patience,
             signals: Arc::clone(&signals),
             head: sender,
         };
@@ -127,13 +130,17 @@ impl PostgresEventStore {
 
     /// Ends subscriptions and takes no more appends; those that wait are still written.
     ///
+    /// It waits no longer than a statement may take for connections that do not come back.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future lets the closing finish in the background.
     pub async fn close(&self) {
         drop(self.jobs.lock().take());
         drop(self.stop.lock().take());
-        self.pool.close().await;
+        // The others are closed when they come back, or with the runtime.
+        let _all_back =
+            tokio::time::timeout(self.options.patience, self.pool.close()).await.is_ok();
     }
 
     pub(super) fn schema(&self) -> &str {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use infra_core::{Error, Result, backoff::Backoff, version::Position};
+use infra_core::{Error, ErrorKind, Result, backoff::Backoff, version::Position};
 use sqlx::{PgPool, Row as _, postgres::PgListener};
 use tokio::sync::{Notify, watch};
 
@@ -59,6 +59,8 @@ pub(super) struct Watcher {
     pub(super) pool: PgPool,
     pub(super) schema: String,
     pub(super) poll: Duration,
+    /// How long a look may take: on a dead connection it would never end.
+    pub(super) patience: Duration,
     pub(super) signals: Arc<Signals>,
     pub(super) head: watch::Sender<Position>,
 }
@@ -95,7 +97,9 @@ impl Watcher {
         let mut announced = 0;
         let mut soon = SOON;
         loop {
-            if let Err(error) = self.look(&mut announced).await {
+            let late = |_| Err(Error::new(ErrorKind::Timeout, "read stable head"));
+            let looking = tokio::time::timeout(self.patience, self.look(&mut announced));
+            if let Err(error) = looking.await.unwrap_or_else(late) {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "stable head is not known"

@@ -57,13 +57,15 @@ impl PostgresDocuments {
         Ok(Self { pool, clock, patience, history: options.history })
     }
 
-    /// Closes all connections, after what is on its way has ended.
+    /// Closes all connections, after what is on its way has ended; it waits no longer than an operation may
+    /// take for connections that do not come back.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future lets the rest close by itself.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // The others are closed when they come back, or with the runtime.
+        let _all_back = tokio::time::timeout(self.patience, self.pool.close()).await.is_ok();
     }
 
     /// Waits for an answer within the patience.
