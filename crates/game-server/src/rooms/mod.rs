@@ -9,6 +9,7 @@
 mod alarm;
 mod audience;
 mod change;
+mod late;
 mod machine;
 mod mail;
 mod moment;

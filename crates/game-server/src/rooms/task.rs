@@ -228,7 +228,7 @@ impl RoomTask {
         let refuse = |code: Code| Refused::new(request, code).action(action);
         let is_leaving = act == Act::Leave;
         let begun = self.tools.clock.now();
-        let answer = match self.carry_out(Command::numbered(player, action, act)).await {
+        let answer = match self.carry_out_in_time(Command::numbered(player, action, act)).await {
             Ok(Ok(())) => match self.room.answer(player, action) {
                 Some(Answer::Accepted { offset }) => ServerMessage::Ack(Ack { action, offset }),
                 Some(Answer::Refused { offset, reason }) => {
@@ -236,7 +236,10 @@ impl RoomTask {
                 }
                 None => ServerMessage::Refused(refuse(Refusal::NotInRoom.into())),
             },
-            Ok(Err(refusal)) => ServerMessage::Refused(refuse(refusal.into())),
+            Ok(Err(code @ Code::Server(_))) => {
+                ServerMessage::Refused(refuse(code).retry_after_ms(1_000))
+            }
+            Ok(Err(code @ Code::Game(_))) => ServerMessage::Refused(refuse(code)),
             Err(_) => ServerMessage::Refused(
                 refuse(Setback::StorageUnavailable.into()).retry_after_ms(1_000),
             ),

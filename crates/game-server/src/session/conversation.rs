@@ -16,6 +16,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::{
+    allowance,
     answers::{STORAGE_PAUSE, fault, refuse_token, refused, setback},
     lobby::Lobby,
     malformed::Malformed,
@@ -332,7 +333,8 @@ impl Game {
             // In a box: requests are rare and large, actions are neither.
             (ClientMessage::Request(request), _) => Box::pin(self.request(session, request)).await,
             (ClientMessage::Action(numbered), Some(player)) => {
-                self.act(session, player, numbered).await;
+                let allowance = allowance::of_action(self.clock.now());
+                allowance.scope(self.act(session, player, numbered)).await;
                 Ok(())
             }
             (ClientMessage::Action(_), None) => {

@@ -1,5 +1,6 @@
 //! A player's connection: what its messages mean.
 
+mod allowance;
 mod answers;
 mod conversation;
 mod entering;

@@ -23,6 +23,7 @@ use infra_core::{
     store::{Batch, Document, DocumentStore, Features, Query, Receipt, Scan},
     version::{Expected, Position, Version},
 };
+use tokio::sync::Notify;
 
 /// How the stores are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) enum Weather {
     Outage = 2,
     /// Writes are done and then said to be of unknown fate; reads are served.
     Doubtful = 3,
+    /// Writes wait for other weather; reads are served.
+    Held = 4,
 }
 
 /// What befalls the calls of stores; clones share it.
@@ -44,6 +47,7 @@ pub(crate) struct Faults(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     weather: AtomicU8,
+    changed: Notify,
     random: Random,
     struck: AtomicU64,
 }
@@ -52,6 +56,7 @@ impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
         let inner = Inner {
             weather: AtomicU8::new(Weather::Calm as u8),
+            changed: Notify::new(),
             random: Random::seeded(seed),
             struck: AtomicU64::new(0),
         };
@@ -60,16 +65,30 @@ impl Faults {
 
     pub(crate) fn set(&self, weather: Weather) {
         self.0.weather.store(weather as u8, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
     }
 
-    /// Returns how many calls failed or never came back.
+    /// Returns how many calls failed, never came back, or were held.
     pub(crate) fn struck(&self) -> u64 {
         self.0.struck.load(Ordering::SeqCst)
     }
 
     /// Makes a call, or lets it fail.
     async fn around<T>(&self, kind: ErrorKind, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let Inner { weather, random, struck } = &*self.0;
+        let Inner { weather, changed, random, struck } = &*self.0;
+        if kind == ErrorKind::Indeterminate {
+            let is_held = || weather.load(Ordering::SeqCst) == Weather::Held as u8;
+            if is_held() {
+                struck.fetch_add(1, Ordering::SeqCst);
+            }
+            loop {
+                let change = changed.notified();
+                if !is_held() {
+                    break;
+                }
+                change.await;
+            }
+        }
         let weather = weather.load(Ordering::SeqCst);
         let fail = |kind| {
             struck.fetch_add(1, Ordering::SeqCst);

@@ -24,6 +24,7 @@ mod durable;
 mod faulty;
 mod generated;
 mod handshake;
+mod late;
 mod limits;
 mod migrations;
 mod observed;

@@ -126,22 +126,20 @@ impl Host {
 
 /// Takes messages into account until one of this type comes, and returns it.
 pub(crate) async fn until(player: &mut Player, wanted: &str) -> Value {
-    loop {
-        let message = player.next().await.unwrap();
-        let message = message.unwrap_or_else(|| panic!("closed before `{wanted}`"));
-        player.take(&message).unwrap();
-        if text(&message, "type") == wanted {
-            return message;
-        }
-    }
+    hear(player, &[wanted]).await
 }
 
 /// Says something and waits for an answer of one of these types.
 pub(crate) async fn ask(player: &mut Player, message: &Value, answers: &[&str]) -> Value {
     player.say(message).await.unwrap();
+    hear(player, answers).await
+}
+
+/// Takes messages into account until one of these types comes, and returns it.
+pub(crate) async fn hear(player: &mut Player, answers: &[&str]) -> Value {
     loop {
         let answer = player.next().await.unwrap();
-        let answer = answer.unwrap_or_else(|| panic!("closed instead of answering {message}"));
+        let answer = answer.unwrap_or_else(|| panic!("closed instead of one of {answers:?}"));
         player.take(&answer).unwrap();
         if answers.contains(&text(&answer, "type")) {
             return answer;
