@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Starts a server of a fast game whose events and documents are in the database at `url`.
-async fn start(folder: tempfile::TempDir, url: &str) -> Host {
+pub(crate) async fn start(folder: tempfile::TempDir, url: &str) -> Host {
     let (events, documents) = (Some(url.to_owned()), Some(url.to_owned()));
     let options = game_server::config::Options { events, documents, ..options() };
     start_in(folder, options, SystemClock::shared()).await
