@@ -333,8 +333,7 @@ impl Game {
             // In a box: requests are rare and large, actions are neither.
             (ClientMessage::Request(request), _) => Box::pin(self.request(session, request)).await,
             (ClientMessage::Action(numbered), Some(player)) => {
-                let allowance = allowance::of_action(self.clock.now());
-                allowance.scope(self.act(session, player, numbered)).await;
+                self.act(session, player, numbered).await;
                 Ok(())
             }
             (ClientMessage::Action(_), None) => {
@@ -410,7 +409,7 @@ impl App for Game {
 
     async fn message(&self, session: &mut Session, message: Inbound) -> Result<(), WsClose> {
         let Inbound::Text(text) = message else { return Err(close_of(Close::Binary)) };
-        let context = Context::default().correlation(session.correlation);
+        let context = allowance::of_message(self.clock.now()).correlation(session.correlation);
         let span = session.span();
         let understanding = trace::traced(span, self.understand(session, text.as_str()));
         context.scope(understanding).await

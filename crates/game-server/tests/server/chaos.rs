@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::allow_attributes,
     reason = "what a client waits for is real time"
 )]

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context as Task, Poll, Waker},
+    time::Duration,
 };
 
 use infra_core::{
@@ -271,7 +272,7 @@ fn memory_refuses(used: u64, priority: Priority) -> Option<Reason> {
 async fn shed(steps: Vec<Step>) {
     let (wanted, gauge) = (Arc::new(AtomicUsize::new(2)), MemoryGauge::new(100, 200));
     let options = Options::new(Wanted(Arc::clone(&wanted)))
-        .windows(Windows { length: MILLI * 0, samples: 1 })
+        .windows(Windows { length: Duration::ZERO, samples: 1 })
         .queue(3, MILLI * u32::try_from(WAIT).unwrap())
         .memory(gauge.clone());
     let shedder = Shedder::new(options, clock());
@@ -325,6 +326,20 @@ async fn shed(steps: Vec<Step>) {
 
 const KEYS: usize = 2;
 
+/// Holds the bulkheads that there are against those that are in use by their models.
+fn compare(rooms: &PerKey<usize>, models: &BTreeMap<usize, Model>) {
+    assert!(rooms.len() <= KEYS, "the bound holds");
+    let mut in_use = 0;
+    rooms.each(|key, room| {
+        let (stats, model) = (room.stats(), models.get(key));
+        let modelled = model.map_or((0, 0), |model| (model.running.len(), model.line.len()));
+        assert_eq!((stats.running, stats.waiting), modelled, "key {key}");
+        in_use += usize::from(modelled != (0, 0));
+    });
+    let wanted = models.values().filter(|model| !model.is_idle()).count();
+    assert_eq!(in_use, wanted, "no key in use is forgotten");
+}
+
 async fn per_key(steps: Vec<Step>) {
     let options = bulkhead::Options::new(2).queue(2).wait(MILLI * u32::try_from(WAIT).unwrap());
     let rooms: PerKey<usize> = PerKey::bulkheads(KEYS, options, clock());
@@ -364,22 +379,17 @@ async fn per_key(steps: Vec<Step>) {
             Step::Pass(hundreds) => {
                 tokio::time::advance(MILLI * 100 * u32::try_from(hundreds).unwrap()).await;
                 now += hundreds * 100;
-                models.values_mut().for_each(|model| model.expire(now));
+                for model in models.values_mut() {
+                    model.expire(now);
+                }
             }
             Step::Want(_) | Step::Memory(_) => {}
         }
-        models.values_mut().for_each(|model| told.append(&mut model.told));
+        for model in models.values_mut() {
+            told.append(&mut model.told);
+        }
         assert_eq!(crowd.look(), told);
-        assert!(rooms.len() <= KEYS, "the bound holds");
-        let mut in_use = 0;
-        rooms.each(|key, room| {
-            let (stats, model) = (room.stats(), models.get(key));
-            let modelled = model.map_or((0, 0), |model| (model.running.len(), model.line.len()));
-            assert_eq!((stats.running, stats.waiting), modelled, "key {key}");
-            in_use += usize::from(modelled != (0, 0));
-        });
-        let wanted = models.values().filter(|model| !model.is_idle()).count();
-        assert_eq!(in_use, wanted, "no key in use is forgotten");
+        compare(&rooms, &models);
     }
     drop(crowd);
     rooms.each(|_, room| assert_eq!((room.stats().running, room.stats().waiting), (0, 0)));
