@@ -45,6 +45,7 @@
 //! ```
 
 mod bus;
+mod carried;
 mod codec;
 pub mod handler;
 mod health;

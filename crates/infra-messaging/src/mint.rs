@@ -7,9 +7,11 @@ use infra_core::{
     random::Random,
 };
 
+use crate::carried;
+
 /// Makes messages with ids of a clock and a random source. Clones share both.
 ///
-/// Correlation and trace are those of the [`Context`] that runs.
+/// Correlation, trace, trace state and baggage are those of the [`Context`] that runs.
 #[derive(Debug, Clone)]
 pub struct Mint {
     clock: Arc<dyn Clock>,
@@ -24,10 +26,8 @@ impl Mint {
 
     /// Makes an ordinary message.
     pub fn message(&self, payload: Payload) -> Message {
-        let context = Context::current();
         let mut message = Message::new(self.id(), payload);
-        message.correlation = context.correlation_id();
-        message.trace = context.trace_context();
+        carried::mark(&mut message, &Context::current());
         message
     }
 

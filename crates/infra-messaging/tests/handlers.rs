@@ -19,6 +19,7 @@ use std::{
 
 use infra_core::{
     Clock, SystemClock,
+    baggage::Baggage,
     codec::Payload,
     context::Context,
     durability::Durability,
@@ -240,6 +241,8 @@ async fn a_handler_goes_on_with_the_correlation_and_trace_of_what_asked_for_the_
         let correlation = CorrelationId::generate(SystemClock::new().wall(), &random);
         let context = Context::default().correlation(correlation);
         let context = context.trace(TraceContext::root(&random, true));
+        let baggage = Baggage::default().with("number", number.to_string()).unwrap();
+        let context = context.baggage(baggage);
         (context.clone().sync_scope(|| message(number)), context)
     };
     let ((first, of_first), (second, of_second)) = (asked(1), asked(2));
@@ -251,14 +254,17 @@ async fn a_handler_goes_on_with_the_correlation_and_trace_of_what_asked_for_the_
         // What a handler publishes in turn is of the same trace.
         let next = message(9);
         assert_eq!(next.trace, Context::current_trace());
-        kept.lock().push((number(&job), next.correlation, next.trace));
+        let baggage = Context::current().baggage_of().clone();
+        assert_eq!(next.headers.get("baggage").cloned().unwrap_or_default(), baggage.to_string());
+        kept.lock().push((number(&job), next.correlation, next.trace, baggage));
         std::future::ready(Ok(()))
     });
     let of_worker = Context::default().trace(TraceContext::root(&random, true));
     let worker = Worker::new(Arc::new(queue.clone()), look).concurrency(1);
     of_worker.scope(drained(&queue, worker)).await;
     let wanted = |number: u64, context: &Context| {
-        (number, context.correlation_id(), context.trace_context())
+        let baggage = context.baggage_of().clone();
+        (number, context.correlation_id(), context.trace_context(), baggage)
     };
     // Whoever runs the worker is no cause of the work.
     let all = [wanted(1, &of_first), wanted(2, &of_second), wanted(3, &Context::default())];

@@ -19,6 +19,7 @@ pub use self::{
     retry::{Schedule, Step},
     worker::{Tally, Worker},
 };
+use crate::carried;
 
 /// A message as a handler sees it; clones share the message.
 #[derive(Debug, Clone)]
@@ -41,15 +42,10 @@ impl Job {
         }
     }
 
-    /// Returns the context in which it is worked on: the correlation and the trace of what asked for the
-    /// work. Whoever runs the worker is not its cause.
+    /// Returns the context in which it is worked on: correlation, trace, trace state and baggage of
+    /// what asked for the work. Whoever runs the worker is not its cause.
     pub fn context(&self) -> Context {
-        let correlated = self.message.correlation.map(|id| Context::default().correlation(id));
-        let context = correlated.unwrap_or_default();
-        match self.message.trace {
-            Some(trace) => context.trace(trace),
-            None => context,
-        }
+        carried::context(&self.message)
     }
 }
 
