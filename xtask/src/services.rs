@@ -217,7 +217,7 @@ fn install() -> Result<(), String> {
     if !missing.is_empty() {
         tools::need_debian(&missing)?;
     }
-    tools::need_moto()
+    tools::need_python()
 }
 
 /// Finds a port that nobody uses now.

@@ -41,13 +41,13 @@ pub(crate) fn kosoku() -> Result<PathBuf, String> {
     let program = folder.join("bin/kosoku");
     if !program.exists() {
         println!("installing kosoku {VERSION}");
-        make_environment(&folder, &format!("kosoku=={VERSION}"))?;
+        make_environment(&folder, &[&format!("kosoku=={VERSION}")])?;
     }
     Ok(program)
 }
 
-/// Makes an environment of Python in a folder, with a package from its registry.
-fn make_environment(folder: &Path, package: &str) -> Result<(), String> {
+/// Makes an environment of Python in a folder, with packages from its registry.
+fn make_environment(folder: &Path, packages: &[&str]) -> Result<(), String> {
     let create = || {
         let mut venv = Command::new("python3");
         shell::run(venv.args(["-m", "venv", "--clear"]).arg(folder))
@@ -57,7 +57,7 @@ fn make_environment(folder: &Path, package: &str) -> Result<(), String> {
         create()?;
     }
     let mut install = Command::new(folder.join("bin/pip"));
-    shell::run(install.args(["install", "--quiet", package]))
+    shell::run(install.args(["install", "--quiet"]).args(packages))
 }
 
 /// Installs Debian packages if one of their programs is missing.
@@ -78,33 +78,34 @@ pub(crate) fn need_debian(packages: &[&str]) -> Result<(), String> {
     shell::run(&mut install)
 }
 
-/// The server that speaks S3 in tests.
-const MOTO: &str = "moto[server]==5.2.1";
+/// What tests run in Python: the server that speaks S3, and the reference parser of `OpenMetrics`.
+const PACKAGES: [&str; 2] = ["moto[server]==5.2.1", "prometheus-client==0.26.0"];
 
-/// Where moto is installed if the system's Python has none.
+/// Where they are installed if the system's Python lacks one.
 fn environment() -> PathBuf {
     shell::target().join("moto")
 }
 
-/// Returns the Python that has moto.
+/// Returns the Python that has them.
 pub(crate) fn python() -> String {
     let own = environment().join("bin/python3");
     if own.exists() { own.display().to_string() } else { "python3".to_owned() }
 }
 
-/// Installs moto into an environment of its own if the system's Python has none.
-pub(crate) fn need_moto() -> Result<(), String> {
+/// Installs what tests run in Python, into an environment of its own, if the system's lacks any.
+pub(crate) fn need_python() -> Result<(), String> {
     const LOOK: &str = "import sys, importlib.util as u; \
-                        sys.exit(any(u.find_spec(n) is None for n in ('moto', 'flask')))";
-    let has_moto = |python: &str| {
+                        needed = ('moto', 'flask', 'prometheus_client'); \
+                        sys.exit(any(u.find_spec(n) is None for n in needed))";
+    let has_all = |python: &str| {
         let status = Command::new(python).args(["-c", LOOK]).status();
         status.is_ok_and(|status| status.success())
     };
-    if has_moto(&python()) {
+    if has_all(&python()) {
         return Ok(());
     }
-    println!("installing {MOTO}");
-    make_environment(&environment(), MOTO)
+    println!("installing {}", PACKAGES.join(" "));
+    make_environment(&environment(), &PACKAGES)
 }
 
 trait Tap: Sized {
