@@ -13,7 +13,7 @@ use game_server::{
     backup::backup,
     config::{Cli, Job, Settings},
     declarations, exporter, generate,
-    observe::Instruments,
+    observe::{Instruments, sink},
     server::Server,
     simulate::simulate,
     verify::verify,
@@ -83,7 +83,7 @@ fn run_archive(arguments: &archive::Arguments) -> Result<(), Box<dyn Error>> {
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (clock, sink) = (SystemClock::shared(), std::io::stderr());
+        let (clock, sink) = (SystemClock::shared(), sink(&settings)?);
         let instruments = Instruments::install(&settings, clock, exporter(), sink)?;
         let server = Server::start(settings, instruments).await?;
         let (game, admin) = (server.addr(), server.admin_addr());

@@ -4,7 +4,9 @@
 //!   real histograms in bounded memory, and renders the Prometheus text format.
 //! - [`log`]: one line an entry, with the correlation id and trace of the current context, through a
 //!   writer that never blocks.
-//! - [`trace`]: spans with W3C identity, out and in, to a collector.
+//! - [`trace`]: spans with W3C identity, out and in.
+//! - `otlp` (feature of that name): spans and log records to a collector.
+//! - [`budget`]: what all of it may hold and cost, and what is given up first.
 //! - [`generate`]: reference, dashboards and rules from the declarations.
 //! - [`health`]: checks that run in the background, so that an answer never waits for them.
 //!
@@ -20,6 +22,8 @@
 //! ```
 
 pub mod alert;
+pub mod budget;
+pub mod buffer;
 pub mod collect;
 pub mod correlation;
 pub mod diagram;
@@ -29,7 +33,10 @@ pub mod generate;
 pub mod health;
 pub mod live;
 pub mod log;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod telemetry;
+mod thrift;
 pub mod trace;
 pub mod window;
 
@@ -40,7 +47,8 @@ pub fn declarations() -> Vec<Declaration> {
     let parts = [
         exporter::METRICS,
         log::METRICS,
-        trace::METRICS,
+        buffer::METRICS,
+        budget::METRICS,
         health::METRICS,
         alert::METRICS,
         live::METRICS,

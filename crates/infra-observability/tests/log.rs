@@ -16,7 +16,7 @@ use infra_core::{
     SystemClock, clock::Timestamp, context::Context, id::CorrelationId, random::Random,
     trace::TraceContext,
 };
-use infra_observability::log;
+use infra_observability::{buffer::Buffer, log};
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -109,7 +109,20 @@ fn a_huge_field_is_cut() {
 fn a_filter_that_cannot_be_read_is_refused_and_logging_starts_once() {
     let clock = SystemClock::shared();
     assert!(log::subscriber("a=b=c", clock.clone(), std::io::sink).is_err());
-    let start = || log::start("info", log::Format::Json, clock.clone(), std::io::sink(), None);
-    assert!(start().is_ok());
+    let (lines, records) = (Lines::default(), Buffer::new(9));
+    let options = log::Options::default()
+        .format(log::Format::Logfmt)
+        .writer(log::WriterOptions::default().capacity(10_000))
+        .ship(records.clone());
+    let start = || log::start("info", options.clone(), clock.clone(), lines.clone(), None);
+    let started = start().unwrap();
     assert!(start().is_err());
+    tracing::info!(room = "AB12CD", "dealt");
+    assert!(started.writer.flush(std::time::Duration::from_secs(20)));
+    assert_eq!(started.writer.waiting(), 0);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("message=dealt room=AB12CD"), "{text}");
+    let [record] = records.take(9).try_into().unwrap();
+    assert_eq!((record.message.as_str(), record.level), ("dealt", tracing::Level::INFO));
+    assert_eq!(record.attribute("room").as_deref(), Some("AB12CD"));
 }

@@ -2,10 +2,12 @@
 
 mod backend;
 mod limits;
+mod log;
 mod options;
 mod resolve;
 
 pub use backend::{Backend, Role, ServerUrl};
 pub use limits::{Allowance, Limits};
+pub use log::{LogFiles, LogFormat, LogRotation};
 pub use options::{Cli, Job, Options, Recovery};
 pub use resolve::{ConfigError, Settings};

@@ -8,6 +8,8 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
+use super::log::{LogFormat, LogRotation};
+
 /// Liap Tui: a board game for four, with rooms, bots, reconnection and a dashboard.
 ///
 /// Started without a command it serves the game. Every option can also stand in the environment
@@ -119,9 +121,25 @@ pub struct Options {
     /// What is logged, as in `info` or `info,game_server=debug` [default: info].
     #[arg(long, env = "GAME_SERVER_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// How an entry of the log is written [default: json].
+    #[arg(long, env = "GAME_SERVER_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// The folder of log files, in the place of standard error [default: none].
+    #[arg(long, env = "GAME_SERVER_LOG_FOLDER", value_name = "FOLDER")]
+    pub log_folder: Option<PathBuf>,
+    /// When a new log file begins, by UTC [default: day].
+    #[arg(long, env = "GAME_SERVER_LOG_ROTATION", value_name = "WHEN")]
+    pub log_rotation: Option<LogRotation>,
+    /// How many log files are kept; the oldest go first [default: 14].
+    #[arg(long, env = "GAME_SERVER_LOG_KEPT", value_name = "COUNT")]
+    pub log_kept: Option<u32>,
     /// The collector that spans are sent to as OTLP over HTTP, `HOST:PORT` [default: none].
     #[arg(long, env = "GAME_SERVER_OTLP", value_name = "HOST:PORT")]
     pub otlp: Option<String>,
+    /// The collector that entries of the log are sent to as well, as OTLP over HTTP, `HOST:PORT`
+    /// [default: none].
+    #[arg(long, env = "GAME_SERVER_OTLP_LOGS", value_name = "HOST:PORT")]
+    pub otlp_logs: Option<String>,
     /// The share of the traces that are recorded, between 0 and 1 [default: 1].
     #[arg(long, env = "GAME_SERVER_TRACE_SHARE", value_name = "SHARE")]
     pub trace_share: Option<String>,
@@ -214,7 +232,12 @@ impl Options {
             archive: self.archive.or(weaker.archive),
             bus: self.bus.or(weaker.bus),
             log: self.log.or(weaker.log),
+            log_format: self.log_format.or(weaker.log_format),
+            log_folder: self.log_folder.or(weaker.log_folder),
+            log_rotation: self.log_rotation.or(weaker.log_rotation),
+            log_kept: self.log_kept.or(weaker.log_kept),
             otlp: self.otlp.or(weaker.otlp),
+            otlp_logs: self.otlp_logs.or(weaker.otlp_logs),
             trace_share: self.trace_share.or(weaker.trace_share),
             allow_origin: self.allow_origin.or(weaker.allow_origin),
             bot_delay: self.bot_delay.or(weaker.bot_delay),

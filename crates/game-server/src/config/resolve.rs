@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use super::{
     backend::{Backend, Role},
     limits::Limits,
+    log::{self, LogFiles, LogFormat},
     options::{Options, Recovery},
 };
 use crate::domain::{self, Millis};
@@ -53,8 +54,14 @@ pub struct Settings {
     pub bus: Backend,
     /// What is logged.
     pub log: String,
+    /// How an entry of the log is written.
+    pub log_format: LogFormat,
+    /// The files of the log; none for standard error.
+    pub log_files: Option<LogFiles>,
     /// The collector of spans.
     pub otlp: Option<String>,
+    /// The collector of log records.
+    pub otlp_logs: Option<String>,
     /// The share of the traces that are recorded, between 0 and 1.
     pub trace_share: f64,
     /// Origins that may connect; empty for the server's own on loopback.
@@ -94,6 +101,7 @@ impl Settings {
         let connections_per_address =
             at_least_one("connections-per-address", options.connections_per_address.unwrap_or(64))?;
         let limits = Limits::of(&options, connections_per_address)?;
+        let log_files = log::files(&options)?;
         let data = options.data.unwrap_or_else(|| PathBuf::from("data"));
         let stored = |role: Role, url: Option<&String>| match url {
             Some(url) => {
@@ -117,8 +125,11 @@ impl Settings {
             archive,
             bus,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: options.log_format.unwrap_or_default(),
+            log_files,
             trace_share: trace_share(options.trace_share.as_deref())?,
             otlp: options.otlp,
+            otlp_logs: options.otlp_logs,
             allow_origin: options.allow_origin.unwrap_or_default(),
             room,
             connections_per_address,

@@ -361,14 +361,42 @@ pub const ALERTS: &[Prometheus] = &[
         name: "SpansLost",
         severity: Warning,
         summary: "Spans do not reach the collector.",
-        query: "sum(rate(infra_observability_exported_total{fate=~\"dropped|failed\"}[5m]))",
+        query: "sum(rate(infra_observability_exported_total{signal=\"traces\",fate=~\"dropped|failed\"}[5m]))",
         bad: (Above, 0.0),
         minutes: 5,
-        firing: &[("infra_observability_exported_total{fate=\"failed\"}", "0+60x500")],
+        firing: &[(
+            "infra_observability_exported_total{signal=\"traces\",fate=\"failed\"}",
+            "0+60x500",
+        )],
         quiet: &[
-            ("infra_observability_exported_total{fate=\"failed\"}", "5x500"),
-            ("infra_observability_exported_total{fate=\"sent\"}", "0+600x500"),
+            ("infra_observability_exported_total{signal=\"traces\",fate=\"failed\"}", "5x500"),
+            ("infra_observability_exported_total{signal=\"logs\",fate=\"failed\"}", "0+60x500"),
         ],
+    }
+    .rule(),
+    Alert {
+        name: "LogRecordsLost",
+        severity: Warning,
+        summary: "Entries of the log do not reach the collector.",
+        query: "sum(rate(infra_observability_exported_total{signal=\"logs\",fate=~\"dropped|failed\"}[5m]))",
+        bad: (Above, 0.0),
+        minutes: 5,
+        firing: &[("infra_observability_exported_total{signal=\"logs\",fate=\"failed\"}", "0+60x500")],
+        quiet: &[
+            ("infra_observability_exported_total{signal=\"logs\",fate=\"failed\"}", "5x500"),
+            ("infra_observability_exported_total{signal=\"traces\",fate=\"failed\"}", "0+60x500"),
+        ],
+    }
+    .rule(),
+    Alert {
+        name: "TelemetryWithheld",
+        severity: Warning,
+        summary: "Telemetry is over its budget: log entries, traces or exemplars are withheld.",
+        query: "max(infra_observability_withholding)",
+        bad: (Above, 0.0),
+        minutes: 5,
+        firing: &[("infra_observability_withholding", "0x9 1x500")],
+        quiet: &[("infra_observability_withholding", "0x9 1x3 0x500")],
     }
     .rule(),
     Alert {

@@ -351,9 +351,12 @@ const ITSELF: &[Panel] = &[
         &[q("sum by (fate) (rate(infra_observability_log_lines_total[5m]))", "{{fate}}")],
     ),
     Panel::lines(
-        "Spans, a second",
+        "Spans and records for the collector, a second",
         "ops",
-        &[q("sum by (fate) (rate(infra_observability_exported_total[5m]))", "{{fate}}")],
+        &[q(
+            "sum by (signal, fate) (rate(infra_observability_exported_total[5m]))",
+            "{{signal}} {{fate}}",
+        )],
     ),
     Panel::lines(
         "Live events, a second",
@@ -381,5 +384,20 @@ const ITSELF: &[Panel] = &[
             q("sum(rate(infra_observability_overflown_series_total[5m]))", "other label value"),
             q("sum(rate(infra_observability_refused_series_total[5m]))", "other metric"),
         ],
+    ),
+    Panel::lines(
+        "Bytes that telemetry holds",
+        "bytes",
+        &[q("sum by (part) (infra_observability_held_bytes)", "{{part}}")],
+    ),
+    Panel::lines(
+        "Processors that telemetry keeps busy",
+        "short",
+        &[q("sum(infra_observability_cost_ratio)", "log and encoding")],
+    ),
+    Panel::lines(
+        "Withheld to keep the budget, a second",
+        "ops",
+        &[q("sum by (what) (rate(infra_observability_withheld_total[5m]))", "{{what}}")],
     ),
 ];

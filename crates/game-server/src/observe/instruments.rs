@@ -4,15 +4,32 @@ use std::{io::Write, sync::Arc, time::Duration};
 
 use infra_core::{Clock, Result, lifecycle::Shutdown, random::Random};
 use infra_observability::{
+    budget::{self, Budget, Part, Thrift},
+    buffer::Buffer,
     exporter::Exporter,
-    log::{self, Extra, Levels, Log},
-    trace::{Buffer, Finished, Sampler, Spans, otlp},
+    log::{self, Extra, Levels, Log, Record},
+    otlp,
+    trace::{Finished, Sampler, Spans},
 };
 
 use crate::config::Settings;
 
-/// The spans that wait for the collector; what does not fit is dropped and counted.
-const SPANS: usize = 8_192;
+/// The most spans, and the most log records, that wait for a collector; what does not fit is
+/// dropped and counted.
+const WAITING: usize = 8_192;
+
+/// The most bytes of spans that wait.
+const SPAN_BYTES: usize = 8 << 20;
+
+/// The most bytes of log records that wait.
+const RECORD_BYTES: usize = 4 << 20;
+
+/// The bytes that all telemetry may hold before some of it is withheld: a collector that is gone
+/// does not reach it alone, only together with a log that cannot be written either.
+const MEMORY: usize = 14 << 20;
+
+/// The processors that all telemetry may keep busy before some of it is withheld.
+const PROCESSORS: f64 = 1.0;
 
 /// How long the end waits for the last spans and lines.
 const LAST: Duration = Duration::from_secs(2);
@@ -33,9 +50,10 @@ impl From<Exporter> for Instruments {
 }
 
 impl Instruments {
-    /// Installs recorder and log for the process, and ships spans if the settings name a collector.
+    /// Installs recorder and log for the process, and ships spans and log records if the settings
+    /// name a collector; all of it within one budget.
     ///
-    /// Must be called within a runtime if they do.
+    /// Must be called within a runtime.
     ///
     /// # Errors
     ///
@@ -46,12 +64,30 @@ impl Instruments {
         exporter: Exporter,
         sink: impl Write + Send + 'static,
     ) -> Result<Self> {
-        let spans = settings.otlp.as_ref().map(|_| Buffer::new(SPANS));
-        let layer = spans.clone().map(|spans| layer(settings, Arc::clone(&clock), spans));
-        let log = log::start(&settings.log, log::Format::Json, clock, sink, layer)?;
+        let thrift = exporter.thrift();
+        let spans = settings.otlp.as_ref().map(|_| Buffer::within(WAITING, SPAN_BYTES));
+        let records = settings.otlp_logs.as_ref().map(|_| Buffer::within(WAITING, RECORD_BYTES));
+        let layer = spans.clone().map(|spans| layer(settings, Arc::clone(&clock), spans, &thrift));
+        let options = log_options(settings, records.clone(), thrift.clone());
+        let log = log::start(&settings.log, options, Arc::clone(&clock), sink, layer)?;
         exporter.install()?;
-        let shipping = spans.zip(settings.otlp.as_ref()).map(|(spans, to)| ship(to, spans));
-        Ok(Self { exporter, log: Some(log), shipping })
+        let shipping = Shutdown::new();
+        let lines = log.writer.clone();
+        let options = budget::Options::default().memory(MEMORY).processors(PROCESSORS);
+        let mut budget = Budget::new(options, thrift.clone(), Arc::clone(&clock))
+            .part(Part::Lines, move || lines.waiting());
+        if let (Some(spans), Some(to)) = (spans, &settings.otlp) {
+            let waiting = spans.clone();
+            budget = budget.part(Part::Spans, move || waiting.bytes());
+            ship(to, spans, (&thrift, &clock), &shipping);
+        }
+        if let (Some(records), Some(to)) = (records, &settings.otlp_logs) {
+            let waiting = records.clone();
+            budget = budget.part(Part::Records, move || waiting.bytes());
+            ship(to, records, (&thrift, &clock), &shipping);
+        }
+        shipping.spawn(budget.run(shipping.stop()));
+        Ok(Self { exporter, log: Some(log), shipping: Some(shipping) })
     }
 
     /// Returns the levels of the log, if there is one.
@@ -74,16 +110,38 @@ impl Instruments {
     }
 }
 
-fn layer(settings: &Settings, clock: Arc<dyn Clock>, spans: Buffer<Finished>) -> Extra {
-    let sampler = Sampler::share(settings.trace_share);
-    Box::new(Spans::new(sampler, clock, Arc::new(Random::from_system()), spans))
+fn log_options(
+    settings: &Settings,
+    records: Option<Buffer<Record>>,
+    thrift: Thrift,
+) -> log::Options {
+    let options = log::Options::default().format(settings.log_format.into()).thrift(thrift);
+    match records {
+        Some(records) => options.ship(records),
+        None => options,
+    }
 }
 
-fn ship(to: &str, spans: Buffer<Finished>) -> Shutdown {
+fn layer(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    spans: Buffer<Finished>,
+    thrift: &Thrift,
+) -> Extra {
+    let (sampler, random) = (Sampler::share(settings.trace_share), Arc::new(Random::from_system()));
+    Box::new(Spans::new(sampler, clock, random, spans).thrift(thrift.clone()))
+}
+
+/// Sends what comes into a buffer to a collector.
+fn ship<T: otlp::Encode>(
+    to: &str,
+    items: Buffer<T>,
+    (thrift, clock): (&Thrift, &Arc<dyn Clock>),
+    shipping: &Shutdown,
+) {
     let options = otlp::Options::new(to, "game-server")
         .attribute("service.version", env!("CARGO_PKG_VERSION"))
         .last(LAST);
-    let shipping = Shutdown::new();
-    shipping.spawn(otlp::Exporter::new(options, spans).run(shipping.stop()));
-    shipping
+    let exporter = otlp::Exporter::new(options, items).thrift(thrift.clone(), Arc::clone(clock));
+    shipping.spawn(exporter.run(shipping.stop()));
 }

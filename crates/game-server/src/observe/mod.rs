@@ -5,9 +5,11 @@ mod checks;
 mod diary;
 mod instruments;
 mod levels;
+mod sink;
 mod stage;
 
 pub use instruments::Instruments;
+pub use sink::sink;
 pub use stage::{ROOM, RoomTelemetry};
 
 pub(crate) use alarms::alarms;

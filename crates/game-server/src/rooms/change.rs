@@ -59,7 +59,13 @@ impl RoomTask {
 
     /// Folds stored events in, tells the audience, then whoever watches the server.
     fn broadcast(&mut self, events: &[Event], took: Duration) {
-        let span = tracing::info_span!("room.broadcast", events = events.len());
+        let from = stage_of(&self.room).map(Stage::name);
+        let span = tracing::info_span!(
+            "room.broadcast",
+            events = events.len(),
+            state.from = from,
+            state.to = tracing::field::Empty
+        );
         let _within = span.enter();
         let mut telling = Duration::ZERO;
         for event in events {
@@ -69,6 +75,7 @@ impl RoomTask {
             telling += self.tools.clock.now().since(begun);
             self.diary.wrote(&self.room, event, took);
         }
+        span.record("state.to", stage_of(&self.room).map(Stage::name));
         BROADCAST.record(telling.as_secs_f64());
     }
 }

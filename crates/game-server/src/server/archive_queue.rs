@@ -18,6 +18,7 @@ use infra_core::{
     store::{Batch, DocumentStore},
 };
 use infra_messaging::handler::Job;
+use infra_observability::trace::traced_result;
 
 use super::{
     archivist::{Archivist, Ended},
@@ -45,10 +46,12 @@ impl ArchiveQueue {
     pub(super) async fn run(&self, archivist: Archivist, stop: Stop) {
         let keep = tower::service_fn(move |job: Job| {
             let archivist = archivist.clone();
-            async move {
+            // Of the trace of the action that ended the game, whenever that was.
+            let span = tracing::info_span!("game.archive", otel.kind = "consumer");
+            traced_result(span, async move {
                 let ended: Ended = job.message.payload.decode()?;
                 archivist.keep(&ended).await.map_err(|error| failure(&error))
-            }
+            })
         });
         self.0.run(keep, stop).await;
     }
@@ -73,7 +76,8 @@ impl Projection for ArchiveQueue {
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
         let mut games = Vec::new();
         for event in events {
-            let task = self.0.mint().message(Payload::json(1, &Ended::of(event))?);
+            let mut task = self.0.mint().message(Payload::json(1, &Ended::of(event))?);
+            (task.correlation, task.trace) = (event.correlation, event.trace);
             games.push(task.dedup(event.event.id.to_string()));
         }
         self.0.publish(games).await?;

@@ -24,6 +24,7 @@ mod durable;
 mod faulty;
 mod generated;
 mod handshake;
+mod health;
 mod late;
 mod limits;
 mod migrations;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use game_server::{
-    config::{Options, Settings},
+    config::{LogFormat, LogRotation, Options, Settings},
     domain::{Event, Seat},
     exporter,
-    observe::Instruments,
+    observe::{Instruments, sink},
     server::{Backends, Server},
 };
 use infra_core::{
-    SystemClock,
+    Clock, SystemClock,
     event::{Direction, RecordedEvent},
     id::StreamName,
     version::Version,
@@ -34,7 +34,7 @@ use crate::{
 
 /// A log that is kept.
 #[derive(Debug, Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Sink {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
@@ -53,9 +53,9 @@ impl Sink {
     }
 }
 
-/// A collector of spans over HTTP.
+/// A collector of spans and log records over HTTP.
 #[derive(Debug, Clone, Default)]
-struct Collector(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Collector(Arc<Mutex<Vec<String>>>);
 
 impl Collector {
     async fn start() -> (Self, String) {
@@ -72,17 +72,22 @@ impl Collector {
         (collector, address)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.lock().unwrap().concat()
     }
 
     fn spans(&self) -> Vec<Value> {
+        self.all("/resourceSpans/0/scopeSpans/0/spans")
+    }
+
+    fn records(&self) -> Vec<Value> {
+        self.all("/resourceLogs/0/scopeLogs/0/logRecords")
+    }
+
+    fn all(&self, place: &str) -> Vec<Value> {
         let bodies = self.0.lock().unwrap().clone();
-        let spans = bodies.iter().flat_map(|body| {
-            let body: Value = serde_json::from_str(body).unwrap();
-            body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()
-        });
-        spans.collect()
+        let bodies = bodies.iter().map(|body| serde_json::from_str::<Value>(body).unwrap());
+        bodies.filter_map(|body| body.pointer(place)?.as_array().cloned()).flatten().collect()
     }
 }
 
@@ -106,18 +111,25 @@ async fn read_request(socket: TcpStream) -> String {
 }
 
 /// Starts a server whose log is kept and whose spans go to a collector.
-async fn watched(log: &str) -> (Host, Sink, Collector) {
+pub(crate) async fn watched(log: &str) -> (Host, Sink, Collector) {
     let (collector, address) = Collector::start().await;
+    let sink = Sink::default();
+    let shipped = Options { otlp: Some(address.clone()), otlp_logs: Some(address), ..options() };
+    let host = instrumented(Options { log: Some(log.to_owned()), ..shipped }, sink.clone()).await;
+    (host, sink, collector)
+}
+
+/// Starts a server with a log and spans of its own.
+async fn instrumented(options: Options, sink: impl Write + Send + 'static) -> Host {
     let folder = tempfile::tempdir().unwrap();
-    let (data, otlp) = (Some(folder.path().to_owned()), Some(address));
-    let settings =
-        Settings::resolve(Options { data, otlp, log: Some(log.to_owned()), ..options() }).unwrap();
-    let (clock, sink) = (SystemClock::shared(), Sink::default());
+    let data = Some(folder.path().to_owned());
+    let settings = Settings::resolve(Options { data, ..options }).unwrap();
+    let clock: Arc<dyn Clock> = SystemClock::shared();
     let instruments =
-        Instruments::install(&settings, Arc::clone(&clock), exporter(), sink.clone()).unwrap();
+        Instruments::install(&settings, Arc::clone(&clock), exporter(), sink).unwrap();
     let backends = Backends::open(&settings, &clock).await.unwrap();
     let server = Server::start_on(settings, instruments, backends.clone(), clock).await.unwrap();
-    (Host { server, backends, folder }, sink, collector)
+    Host { server, backends, folder }
 }
 
 async fn recorded(host: &Host, room: &str) -> Vec<RecordedEvent> {
@@ -155,6 +167,104 @@ async fn an_action_is_one_trace_from_socket_to_store_to_broadcast_and_in_the_sto
     assert!(sink.text().contains("event log opened"), "the first lines are written");
     assert!(sink.text().contains("tasks ended"), "the last lines are written");
     drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_game_is_one_trace_through_its_stored_event_and_the_queue_to_the_archive() {
+    let (host, _sink, collector) = watched("info").await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    play_on(&mut mei, 1).await;
+    eventually("the game is archived", || async {
+        !host.backends.archive.list("games", "", 9).await.unwrap().is_empty()
+    })
+    .await;
+    let events = recorded(&host, &mei.known.room).await;
+    let ended =
+        events.iter().find(|event| event.event.event_type.as_str() == "game_ended").unwrap();
+    let trace = ended.trace.unwrap();
+    host.stop().await;
+    let id = format!("{:032x}", trace.trace_id());
+    let spans = collector.spans();
+    let mine: Vec<&Value> = spans.iter().filter(|span| span["traceId"] == id.as_str()).collect();
+    let named = |name: &str| {
+        let found = mine.iter().find(|span| span["name"] == name);
+        found.unwrap_or_else(|| panic!("no span `{name}` in {mine:?}"))
+    };
+    let attribute = |span: &Value, name: &str| {
+        let found = span["attributes"].as_array().unwrap().iter().find(|one| one["key"] == name);
+        found.map(|one| one["value"]["stringValue"].clone())
+    };
+    let told = named("room.broadcast");
+    assert_eq!(attribute(told, "state.to"), Some(json!("completed")), "{told}");
+    assert!(attribute(told, "state.from").is_some_and(|from| from != "completed"), "{told}");
+    let archived = named("game.archive");
+    assert_eq!((&archived["kind"], &archived["status"]["code"]), (&json!(5), &json!(1)));
+    assert_eq!(archived["parentSpanId"], format!("{:016x}", trace.span_id()));
+    assert_eq!(archived["parentSpanId"], named("store.append")["spanId"]);
+    // Entries of the log came to the collector too; the last ones as well.
+    let records = collector.records();
+    let said = |text: &str| records.iter().any(|record| record["body"]["stringValue"] == text);
+    assert!(said("event log opened") && said("tasks ended"), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_collectors_hang_plays_on_and_ends_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let hung = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            held.push(socket);
+        }
+    });
+    let shipped = Options { otlp: Some(address.clone()), otlp_logs: Some(address), ..options() };
+    let host = instrumented(shipped, Sink::default()).await;
+    let mut mei = host.host("Mei").await;
+    act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    play_on(&mut mei, 1).await;
+    let (_, _, page) = host.get("/metrics").await;
+    let figure = |series: &str| -> f64 {
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
+    };
+    assert_eq!(figure("infra_observability_exported_total{signal=\"traces\",fate=\"sent\"}"), 0.0);
+    assert_eq!(figure("infra_observability_withholding"), 0.0, "a collector alone takes nothing");
+    let clock = SystemClock::new();
+    let begun = clock.now();
+    host.stop().await;
+    // Two seconds for the last spans and records, as many for the last lines, and the server's own end.
+    let took = clock.now().since(begun);
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    hung.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_written_to_files_in_the_format_that_is_asked_for() {
+    let logs = tempfile::tempdir().unwrap();
+    let to = Options {
+        log_format: Some(LogFormat::Logfmt),
+        log_folder: Some(logs.path().join("of the game")),
+        log_rotation: Some(LogRotation::Hour),
+        log_kept: Some(2),
+        ..options()
+    };
+    let opened = sink(&Settings::resolve(to.clone()).unwrap()).unwrap();
+    instrumented(to, opened).await.stop().await;
+    let files = std::fs::read_dir(logs.path().join("of the game")).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    let name = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(
+        files
+            .iter()
+            .map(name)
+            .all(|name| { name.starts_with("game-server.20") && name.ends_with(".log") }),
+        "{files:?}"
+    );
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    for said in ["message=\"event log opened\"", "message=\"tasks ended\"", "level=INFO"] {
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,8 @@ use infra_core::{context::Context, trace::TraceContext};
 use metrics::HistogramFn;
 use parking_lot::Mutex;
 
+use crate::thrift::{Thrift, Withheld};
+
 /// A value of a histogram and the trace in which it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar {
@@ -27,14 +29,20 @@ pub struct Buckets {
     /// The bits of a double.
     sum: AtomicU64,
     exemplars: Vec<Mutex<Option<Exemplar>>>,
+    thrift: Thrift,
 }
 
 impl Buckets {
     /// Creates an empty histogram; `bounds` must grow.
     pub fn new(bounds: &'static [f64]) -> Self {
+        Self::thrifty(bounds, Thrift::default())
+    }
+
+    /// Creates an empty histogram that keeps no exemplars while they are withheld.
+    pub(super) fn thrifty(bounds: &'static [f64], thrift: Thrift) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         let exemplars = (0..=bounds.len()).map(|_| Mutex::new(None)).collect();
-        Self { bounds, counts, sum: AtomicU64::new(0), exemplars }
+        Self { bounds, counts, sum: AtomicU64::new(0), exemplars, thrift }
     }
 
     /// Returns the upper bounds.
@@ -69,6 +77,9 @@ impl Buckets {
         let Some(trace) = Context::current_trace().filter(|trace| trace.is_sampled()) else {
             return;
         };
+        if self.thrift.withholds(Withheld::Exemplars) {
+            return;
+        }
         // Whoever finds it taken leaves it: any value of the bucket will do.
         if let Some(mut exemplar) = self.exemplars.get(bucket).and_then(Mutex::try_lock) {
             *exemplar = Some(Exemplar { value, trace });

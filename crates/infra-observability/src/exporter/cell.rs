@@ -9,6 +9,7 @@ use infra_core::metric::Kind;
 use metrics::{Counter, CounterFn, Gauge, Histogram};
 
 use super::{buckets::Buckets, sample::Value};
+use crate::thrift::Thrift;
 
 /// The numbers of one series, shared with every handle of it.
 #[derive(Debug, Clone)]
@@ -22,12 +23,14 @@ impl Cell {
     /// Creates the numbers of a series, at zero.
     ///
     /// A counter in a unit, as of seconds, is a double that is set through the facade's gauge.
-    pub(super) fn of(kind: Kind, unit: &str) -> Option<Self> {
+    pub(super) fn of(kind: Kind, unit: &str, thrift: &Thrift) -> Option<Self> {
         match kind {
             Kind::Counter if !unit.is_empty() => Some(Self::Level(Arc::default())),
             Kind::Counter => Some(Self::Count(Arc::default())),
             Kind::Gauge => Some(Self::Level(Arc::default())),
-            Kind::Histogram(bounds) => Some(Self::Distribution(Arc::new(Buckets::new(bounds)))),
+            Kind::Histogram(bounds) => {
+                Some(Self::Distribution(Arc::new(Buckets::thrifty(bounds, thrift.clone()))))
+            }
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ use super::{
     metric::Constants,
     sample::{Head, Sample, Series},
 };
+use crate::thrift::Thrift;
 
 /// The most metrics that were not declared.
 const MAX_METRICS: usize = 128;
@@ -35,9 +36,14 @@ struct Words {
 pub(super) struct Foreign {
     joined: RwLock<BTreeMap<String, Joined>>,
     words: RwLock<BTreeMap<String, Words>>,
+    thrift: Thrift,
 }
 
 impl Foreign {
+    pub(super) fn new(thrift: Thrift) -> Self {
+        Self { thrift, ..Self::default() }
+    }
+
     pub(super) fn describe(&self, name: &str, unit: Option<metrics::Unit>, help: &str) {
         let mut words = self.words.write();
         if words.len() < MAX_METRICS || words.contains_key(name) {
@@ -73,7 +79,7 @@ impl Foreign {
             .iter()
             .map(|label| (label.key().to_owned().into(), label.value().to_owned().into()));
         let series = Arc::new(Series::new(constants.iter().cloned().chain(own).collect()));
-        let cell = Cell::of(entry.head.kind, "")?;
+        let cell = Cell::of(entry.head.kind, "", &self.thrift)?;
         Some(entry.series.entry(labels).or_insert((series, cell)).1.clone())
     }
 

@@ -15,6 +15,7 @@ use super::{
     cell::Cell,
     sample::{Head, Sample, Series},
 };
+use crate::thrift::Thrift;
 
 /// The value of every label of the series for what lies outside of the declared sets.
 const OVERFLOW: &str = "__overflow__";
@@ -43,8 +44,12 @@ pub(super) struct Metric {
 
 impl Metric {
     /// Creates every series of a declaration, with zero; none for a kind that is not known.
-    pub(super) fn new(declaration: &Declaration, constants: &Constants) -> Option<Self> {
-        let cell = || Cell::of(declaration.kind, declaration.unit);
+    pub(super) fn new(
+        declaration: &Declaration,
+        constants: &Constants,
+        thrift: &Thrift,
+    ) -> Option<Self> {
+        let cell = || Cell::of(declaration.kind, declaration.unit, thrift);
         let series = |values: &[&'static str]| {
             let names = declaration.labels.iter().map(|set| Cow::Borrowed(set.name));
             let own = names.zip(values.iter().map(|value| Cow::Borrowed(*value)));

@@ -12,6 +12,7 @@ use super::{
     sample::Sample,
     text::{Format, Page},
 };
+use crate::thrift::Thrift;
 
 const REFUSED: metric::Counter = metric::Counter::new(
     "infra_observability_refused_series_total",
@@ -81,13 +82,16 @@ impl Builder {
 
     /// Makes the exporter.
     pub fn build(self) -> Exporter {
-        let constants = self.constants;
+        let (constants, thrift) = (self.constants, Thrift::default());
         let metrics = self.declarations.iter().chain(METRICS);
         let metrics = metrics
-            .filter_map(|declared| Some((declared.name, Metric::new(declared, &constants)?)))
+            .filter_map(|declared| {
+                Some((declared.name, Metric::new(declared, &constants, &thrift)?))
+            })
             .collect();
-        let foreign = self.joins_foreign.then(Foreign::default);
-        Exporter(Arc::new(Shared { metrics, constants, foreign, collectors: self.collectors }))
+        let foreign = self.joins_foreign.then(|| Foreign::new(thrift.clone()));
+        let collectors = self.collectors;
+        Exporter(Arc::new(Shared { metrics, constants, foreign, collectors, thrift }))
     }
 }
 
@@ -97,6 +101,7 @@ struct Shared {
     constants: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     foreign: Option<Foreign>,
     collectors: Vec<Box<dyn Collector>>,
+    thrift: Thrift,
 }
 
 /// Keeps what was recorded of the declared metrics. Cheap to clone.
@@ -120,6 +125,11 @@ impl Exporter {
     /// Starts to put an exporter together.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Returns the switch that withholds exemplars; a [`Budget`](crate::budget::Budget) turns it.
+    pub fn thrift(&self) -> Thrift {
+        self.0.thrift.clone()
     }
 
     /// Makes this the recorder of the process.

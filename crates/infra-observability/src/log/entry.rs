@@ -18,7 +18,7 @@ const MAX_BAGGAGE: usize = 16;
 pub(super) struct Entry<'a> {
     pub(super) time: Timestamp,
     pub(super) level: Level,
-    pub(super) target: &'a str,
+    pub(super) target: &'static str,
     pub(super) message: &'a str,
     pub(super) context: &'a Context,
     /// The names of the spans, outermost first.

@@ -27,6 +27,16 @@ pub(crate) enum Value {
     Flag(bool),
 }
 
+impl Value {
+    /// Returns the bytes that it holds beside itself.
+    pub(crate) const fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Signed(_) | Self::Unsigned(_) | Self::Float(_) | Self::Flag(_) => 0,
+        }
+    }
+}
+
 /// What a span or an event carries.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Fields {

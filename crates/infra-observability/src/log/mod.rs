@@ -7,6 +7,8 @@ mod files;
 mod format;
 mod layer;
 mod levels;
+mod options;
+mod record;
 mod secret;
 mod slow;
 mod time;
@@ -17,6 +19,8 @@ pub use files::{Every, files};
 pub use format::Format;
 pub use layer::Lines;
 pub use levels::{Filter, Levels, Raised};
+pub use options::Options;
+pub use record::Record;
 pub use secret::Secret;
 pub use slow::{Slow, timed};
 pub use time::rfc3339;
@@ -48,9 +52,9 @@ pub struct Log {
     pub writer: Writer,
 }
 
-/// Starts logging for the process: what `filter` admits, in `format`, to `sink`.
+/// Starts logging for the process: what `filter` admits, as `options` say, to `sink`.
 ///
-/// A thread writes to `sink`; whoever logs never waits for it. Before the process ends, call
+/// A [`Format`] alone will do for options. A thread writes to `sink`; whoever logs never waits for it. Before the process ends, call
 /// [`Writer::flush`]. `extra` layers see what `filter` admits too.
 ///
 /// # Errors
@@ -59,14 +63,15 @@ pub struct Log {
 /// started before; [`Unavailable`](infra_core::ErrorKind::Unavailable) if the thread cannot start.
 pub fn start(
     filter: &str,
-    format: Format,
+    options: impl Into<Options>,
     clock: Arc<dyn Clock>,
     sink: impl Write + Send + 'static,
     extra: Option<Extra>,
 ) -> Result<Log> {
     let (admit, levels) = Levels::new(filter, Arc::clone(&clock))?;
-    let writer = Writer::start(WriterOptions::default(), sink)?;
-    let lines = Lines::new(format, clock, writer.clone());
+    let options = options.into();
+    let writer = Writer::start(options.writer, sink)?;
+    let lines = options.lines(clock, writer.clone());
     Registry::default()
         .with(admit)
         .with(extra)

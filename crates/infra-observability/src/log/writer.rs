@@ -74,8 +74,8 @@ impl Options {
 struct Waiting {
     bytes: Vec<u8>,
     lines: u64,
-    /// Whether the thread is writing what it took.
-    is_writing: bool,
+    /// Bytes that the thread took and is writing.
+    in_hand: usize,
     is_closed: bool,
 }
 
@@ -140,7 +140,7 @@ impl Writer {
     pub fn flush(&self, patience: Duration) -> bool {
         let shared = &self.0.0;
         let mut waiting = shared.waiting.lock();
-        let is_busy = |waiting: &mut Waiting| 0 < waiting.lines || waiting.is_writing;
+        let is_busy = |waiting: &mut Waiting| 0 < waiting.lines || 0 < waiting.in_hand;
         let timed = shared.changed.wait_while_for(&mut waiting, is_busy, patience);
         !timed.timed_out()
     }
@@ -158,6 +158,12 @@ impl Writer {
     /// Returns how many lines the sink failed to take.
     pub fn failed(&self) -> u64 {
         self.0.0.failed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes that wait to be written, and those that the sink is taking.
+    pub fn waiting(&self) -> usize {
+        let waiting = self.0.0.waiting.lock();
+        waiting.bytes.len() + waiting.in_hand
     }
 
     /// Puts one whole line into the buffer; returns whether there was room.
@@ -221,7 +227,7 @@ impl Shared {
             counter.fetch_add(lines, Ordering::Relaxed);
             LINES.add_for(fate, lines);
             batch.clear();
-            self.waiting.lock().is_writing = false;
+            self.waiting.lock().in_hand = 0;
             self.changed.notify_all();
         }
     }
@@ -234,7 +240,7 @@ impl Shared {
             return None;
         }
         std::mem::swap(&mut waiting.bytes, batch);
-        waiting.is_writing = true;
+        waiting.in_hand = batch.len();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         BUFFERED.set(batch.len() as f64);
         Some(std::mem::take(&mut waiting.lines))

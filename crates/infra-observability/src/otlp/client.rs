@@ -11,10 +11,11 @@ use tokio::net::TcpStream;
 ///
 /// Each batch has a connection of its own: some a minute are not worth a pool.
 pub(super) async fn post(address: &str, path: &str, body: Bytes) -> Result<()> {
-    let failed = |cause| Error::new(ErrorKind::Unavailable, "export spans").because(cause);
+    let failed = |cause| Error::new(ErrorKind::Unavailable, "export to collector").because(cause);
     let socket = TcpStream::connect(address).await.map_err(failed)?;
-    let gone =
-        |cause: hyper::Error| Error::new(ErrorKind::Unavailable, "export spans").because(cause);
+    let gone = |cause: hyper::Error| {
+        Error::new(ErrorKind::Unavailable, "export to collector").because(cause)
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(gone)?;
     let request = Request::post(path)
@@ -22,7 +23,7 @@ pub(super) async fn post(address: &str, path: &str, body: Bytes) -> Result<()> {
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CONNECTION, "close")
         .body(Full::new(body))
-        .map_err(|cause| Error::invalid("export spans", "address or path").because(cause))?;
+        .map_err(|cause| Error::invalid("export to collector", "address or path").because(cause))?;
     // The connection is driven beside the request, in this task: dropping one drops both.
     let answer = async { sender.send_request(request).await.map_err(gone) };
     tokio::pin!(answer);
@@ -46,7 +47,7 @@ fn judge(status: StatusCode) -> Result<()> {
         | StatusCode::GATEWAY_TIMEOUT => ErrorKind::Unavailable,
         _ => ErrorKind::Invalid,
     };
-    Err(Error::new(kind, "export spans").detail(status.to_string()))
+    Err(Error::new(kind, "export to collector").detail(status.to_string()))
 }
 
 #[cfg(test)]

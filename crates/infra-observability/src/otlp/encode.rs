@@ -1,76 +1,32 @@
-//! Spans as the JSON form of OTLP.
+//! What all signals have in common in the JSON form of OTLP.
 
 use std::time::Duration;
 
 use infra_core::clock::Timestamp;
 use serde_json::{Value as Json, json};
 
-use crate::{
-    log::Value,
-    trace::{Attribute, Event, Finished, Kind, Status},
-};
+use crate::{buffer::Parcel, log::Value, trace::Attribute};
 
-/// Returns the request that holds these spans, with the attributes of what made them.
-pub(super) fn request(resource: &[Attribute], spans: &[Finished]) -> Json {
-    let spans: Vec<Json> = spans.iter().map(span).collect();
-    let scope = json!({
-        "name": env!("CARGO_PKG_NAME"),
-        "version": env!("CARGO_PKG_VERSION"),
-    });
-    json!({"resourceSpans": [{
-        "resource": {"attributes": attributes(resource)},
-        "scopeSpans": [{"scope": scope, "spans": spans}],
-    }]})
+/// How a kind of items is told to a collector.
+pub trait Encode: Parcel + Sized {
+    /// The path where the collector takes them.
+    const PATH: &'static str;
+
+    /// Returns the request that holds these items, with the attributes of what made them.
+    fn request(resource: &[Attribute], items: &[Self]) -> Json;
 }
 
-fn span(span: &Finished) -> Json {
-    let context = span.context;
-    let kind = match span.kind {
-        Kind::Internal => 1,
-        Kind::Server => 2,
-        Kind::Client => 3,
-        Kind::Producer => 4,
-        Kind::Consumer => 5,
-    };
-    let status = match &span.status {
-        Status::Unset => json!({}),
-        Status::Ok => json!({"code": 1}),
-        Status::Error(message) => json!({"code": 2, "message": message}),
-    };
-    let links = span.links.iter().map(|link| {
-        let (trace, span) = (link.trace_id(), link.span_id());
-        json!({"traceId": format!("{trace:032x}"), "spanId": format!("{span:016x}")})
-    });
-    json!({
-        "traceId": format!("{:032x}", context.trace_id()),
-        "spanId": format!("{:016x}", context.span_id()),
-        "parentSpanId": span.parent.map(|id| format!("{id:016x}")).unwrap_or_default(),
-        "flags": context.flags(),
-        "name": span.name,
-        "kind": kind,
-        "startTimeUnixNano": nanos(span.start, Duration::ZERO),
-        "endTimeUnixNano": nanos(span.start, span.duration),
-        "attributes": attributes(&span.attributes),
-        "events": span.events.iter().map(|at| event(span.start, at)).collect::<Vec<_>>(),
-        "links": links.collect::<Vec<_>>(),
-        "status": status,
-    })
-}
-
-fn event(start: Timestamp, event: &Event) -> Json {
-    json!({
-        "timeUnixNano": nanos(start, event.after),
-        "name": event.name,
-        "attributes": attributes(&event.attributes),
-    })
+/// Returns who made the items, within what `resource` is.
+pub(super) fn scope() -> Json {
+    json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})
 }
 
 /// Returns nanoseconds since the Unix epoch; 64-bit numbers are text in this form.
-fn nanos(start: Timestamp, after: Duration) -> String {
+pub(super) fn nanos(start: Timestamp, after: Duration) -> String {
     (u128::from(start.as_millis()) * 1_000_000 + after.as_nanos()).to_string()
 }
 
-fn attributes(attributes: &[Attribute]) -> Vec<Json> {
+pub(super) fn attributes(attributes: &[Attribute]) -> Vec<Json> {
     let pair = |Attribute { name, value }: &Attribute| {
         let value = match value {
             Value::Text(text) => json!({"stringValue": text}),

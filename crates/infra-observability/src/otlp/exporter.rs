@@ -1,17 +1,18 @@
-//! The task that empties the buffer of spans into a collector.
+//! The task that empties a buffer of spans or log records into a collector.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use infra_core::{ErrorKind, backoff::Backoff, lifecycle::Stop};
+use infra_core::{Clock, ErrorKind, backoff::Backoff, lifecycle::Stop};
 
-use super::{client::post, encode::request};
-use crate::trace::{
-    Attribute, Buffer, Finished,
-    buffer::{EXPORTED, Fate},
+use super::{client::post, encode::Encode};
+use crate::{
+    buffer::{Buffer, EXPORTED, Fate, Signal, shipping},
+    thrift::Thrift,
+    trace::Attribute,
 };
 
-/// Where spans go and how.
+/// Where spans or log records go and how.
 #[derive(Debug, Clone)]
 pub struct Options {
     address: String,
@@ -44,14 +45,14 @@ impl Options {
         self
     }
 
-    /// Sets the most spans of one request; 512 by default.
+    /// Sets the most items of one request; 512 by default.
     #[must_use]
-    pub const fn batch(mut self, spans: usize) -> Self {
-        self.batch = spans;
+    pub const fn batch(mut self, items: usize) -> Self {
+        self.batch = items;
         self
     }
 
-    /// Sets how long spans wait for others; 1 s by default.
+    /// Sets how long items wait for others; 1 s by default.
     #[must_use]
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
@@ -73,29 +74,43 @@ impl Options {
     }
 }
 
-/// Sends finished spans to a collector.
+/// Sends finished spans, or records of the log, to a collector.
 ///
 /// A batch is tried three times; then it is given up and counted as failed. While the collector is
-/// gone the buffer fills, and what does not fit is dropped and counted: memory and the work that is
-/// traced never feel it. At the end of the service what is left is sent, within a deadline.
+/// gone, or takes connections and never answers, the buffer fills, and what does not fit is dropped
+/// and counted: memory and the work that is told of never feel it. One request is on its way at a
+/// time. At the end of the service what is left is sent, within a deadline. Every item is counted
+/// once, as sent, dropped or failed.
 #[derive(Debug)]
-pub struct Exporter {
+pub struct Exporter<T> {
     options: Options,
-    buffer: Buffer<Finished>,
+    buffer: Buffer<T>,
+    cost: Option<(Arc<dyn Clock>, Thrift)>,
 }
 
-impl Exporter {
+impl<T: Encode> Exporter<T> {
     /// Creates the exporter of a buffer.
-    pub const fn new(options: Options, buffer: Buffer<Finished>) -> Self {
-        Self { options, buffer }
+    pub const fn new(options: Options, buffer: Buffer<T>) -> Self {
+        Self { options, buffer, cost: None }
+    }
+
+    /// Tells a budget what encoding costs, by this clock; by default nobody is told.
+    #[must_use]
+    pub fn thrift(mut self, thrift: Thrift, clock: Arc<dyn Clock>) -> Self {
+        self.cost = Some((clock, thrift));
+        self
     }
 
     /// Sends until the service stops, then what is left.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses the batch that is on its way.
+    /// Dropping the future loses the batch that is on its way, and counts it as failed.
     pub async fn run(self, stop: Stop) {
+        shipping(self.send_all(stop)).await;
+    }
+
+    async fn send_all(self, stop: Stop) {
         loop {
             tokio::select! {
                 () = self.ripe() => {}
@@ -114,8 +129,8 @@ impl Exporter {
         }
         let lost = self.buffer.take(usize::MAX).len();
         if 0 < lost {
-            EXPORTED.add_for(Fate::Failed, lost as u64);
-            tracing::warn!(lost, "the collector did not take the last spans");
+            EXPORTED.add_for((T::SIGNAL, Fate::Failed), lost as u64);
+            tracing::warn!(lost, signal = ?T::SIGNAL, "the collector did not take the last of it");
         }
     }
 
@@ -128,26 +143,37 @@ impl Exporter {
     /// Sends everything that is in the buffer.
     async fn drain(&self) {
         loop {
-            let batch = self.buffer.take(self.options.batch);
-            if batch.is_empty() {
+            let items = self.buffer.take(self.options.batch);
+            if items.is_empty() {
                 return;
             }
-            let count = batch.len() as u64;
-            let body = Bytes::from(request(&self.options.resource, &batch).to_string());
-            let fate = if self.send(body).await { Fate::Sent } else { Fate::Failed };
-            EXPORTED.add_for(fate, count);
+            let batch = Batch { signal: T::SIGNAL, items: items.len() as u64, fate: Fate::Failed };
+            let body = self.encode(&items);
+            drop(items);
+            if self.send(body).await {
+                batch.was_sent();
+            }
         }
+    }
+
+    fn encode(&self, items: &[T]) -> Bytes {
+        let begun = self.cost.as_ref().map(|(clock, _)| clock.now());
+        let body = Bytes::from(T::request(&self.options.resource, items).to_string());
+        if let (Some(begun), Some((clock, thrift))) = (begun, &self.cost) {
+            thrift.spend(clock.now().since(begun));
+        }
+        body
     }
 
     /// Sends one batch, and again where that may help; returns whether it was taken.
     async fn send(&self, body: Bytes) -> bool {
         let backoff = Backoff::exponential(Duration::from_millis(200));
         for attempt in 1..=self.options.attempts {
-            let one = post(&self.options.address, "/v1/traces", body.clone());
+            let one = post(&self.options.address, T::PATH, body.clone());
             match tokio::time::timeout(self.options.timeout, one).await {
                 Ok(Ok(())) => return true,
                 Ok(Err(error)) if error.kind() == &ErrorKind::Invalid => {
-                    tracing::warn!(error = %error, "the collector refused spans");
+                    tracing::warn!(error = %error, signal = ?T::SIGNAL, "the collector refuses");
                     return false;
                 }
                 Ok(Err(_)) | Err(_) => {}
@@ -160,7 +186,27 @@ impl Exporter {
     }
 }
 
-/// Waits until the service was asked to stop, and then for as long as the last spans may take.
+/// A batch on its way; whatever becomes of it, its items are counted once.
+#[derive(Debug)]
+struct Batch {
+    signal: Signal,
+    items: u64,
+    fate: Fate,
+}
+
+impl Batch {
+    fn was_sent(mut self) {
+        self.fate = Fate::Sent;
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        EXPORTED.add_for((self.signal, self.fate), self.items);
+    }
+}
+
+/// Waits until the service was asked to stop, and then for as long as the last items may take.
 async fn over(stop: &Stop, last: Duration) {
     stop.requested().await;
     tokio::time::sleep(last).await;

@@ -16,11 +16,14 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context as LayerContext, registry::LookupSpan};
 
 use super::{
-    buffer::Buffer,
     sampler::Sampler,
     span::{Attribute, Event, Finished, Kind, Status},
 };
-use crate::log::{Fields, Value};
+use crate::{
+    buffer::Buffer,
+    log::{Fields, Value},
+    thrift::{Thrift, Withheld},
+};
 
 /// The most events of a span.
 const MAX_EVENTS: usize = 128;
@@ -107,17 +110,26 @@ pub struct Spans {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     buffer: Buffer<Finished>,
+    thrift: Thrift,
 }
 
 impl Spans {
     /// Creates the layer; ids come from `random`, times from `clock`.
-    pub const fn new(
+    pub fn new(
         sampler: Sampler,
         clock: Arc<dyn Clock>,
         random: Arc<Random>,
         buffer: Buffer<Finished>,
     ) -> Self {
-        Self { sampler, clock, random, buffer }
+        Self { sampler, clock, random, buffer, thrift: Thrift::default() }
+    }
+
+    /// Lets traces be withheld that begin here, while the telemetry is over its budget; never by
+    /// default. What came in with a trace keeps the decision of whoever began it.
+    #[must_use]
+    pub fn thrift(mut self, thrift: Thrift) -> Self {
+        self.thrift = thrift;
+        self
     }
 
     /// Returns the context of a new span and the id of its parent.
@@ -138,8 +150,17 @@ impl Spans {
         let scoped = Context::current_trace().filter(|trace| !scope.contains(trace));
         match scoped.or_else(|| scope.first().copied()) {
             Some(parent) => (parent.child(&self.random), Some(parent.span_id())),
-            None => (self.sampler.root(&self.random), None),
+            None => (self.root(), None),
         }
+    }
+
+    /// Begins a trace.
+    fn root(&self) -> TraceContext {
+        let root = self.sampler.root(&self.random);
+        if root.is_sampled() && self.thrift.withholds(Withheld::Traces) {
+            return Sampler::none().root(&self.random);
+        }
+        root
     }
 }
 

@@ -5,24 +5,16 @@
 //! [`traced`] makes itself the context's, so that everything below it, in other tasks and in other
 //! processes, belongs to it.
 
-mod buffer;
 mod carrier;
 mod layer;
-#[cfg(feature = "otlp")]
-pub mod otlp;
 mod sampler;
 mod scope;
 mod span;
 
-pub use buffer::Buffer;
+pub use crate::buffer::Buffer;
 pub(crate) use carrier::extract_or_begin;
 pub use carrier::{Carrier, extract, inject};
 pub use layer::Spans;
 pub use sampler::Sampler;
 pub use scope::{context_of, link, record_error, traced, traced_result};
 pub use span::{Attribute, Event, Finished, Kind, Status};
-
-use infra_core::metric::Declaration;
-
-/// The metrics of traces.
-pub const METRICS: &[Declaration] = buffer::METRICS;

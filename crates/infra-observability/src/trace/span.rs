@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use infra_core::{clock::Timestamp, trace::TraceContext};
 
-use crate::log::Value;
+use crate::{
+    buffer::{Parcel, Signal},
+    log::Value,
+};
 
 /// A name and a value, with secrets taken out.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +25,11 @@ impl Attribute {
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns about how many bytes it takes.
+    pub(crate) const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.value.bytes()
     }
 
     /// Returns the value as text.
@@ -104,5 +112,21 @@ impl Finished {
     /// Returns the text of an attribute.
     pub fn attribute(&self, name: &str) -> Option<String> {
         self.attributes.iter().find(|attribute| attribute.name == name).map(Attribute::value)
+    }
+}
+
+impl Parcel for Finished {
+    const SIGNAL: Signal = Signal::Traces;
+
+    fn bytes(&self) -> usize {
+        let texts =
+            |attributes: &[Attribute]| attributes.iter().map(Attribute::bytes).sum::<usize>();
+        let of = |event: &Event| size_of::<Event>() + event.name.len() + texts(&event.attributes);
+        let status = match &self.status {
+            Status::Error(message) => message.len(),
+            Status::Unset | Status::Ok => 0,
+        };
+        let own = size_of::<Self>() + self.name.len() + status + texts(&self.attributes);
+        own + size_of_val(self.links.as_slice()) + self.events.iter().map(of).sum::<usize>()
     }
 }

@@ -21,6 +21,7 @@
 #![allow(clippy::allow_attributes, reason = "the line above covers helpers that may have none")]
 
 mod alerts;
+mod budgets;
 mod collectors;
 mod correlation;
 mod diagrams;

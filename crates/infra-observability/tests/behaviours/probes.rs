@@ -17,7 +17,7 @@ use infra_core::{
 use infra_observability::{
     collect::{Cgroup, Process},
     health::{
-        Group, Monitor, Options, Thresholds,
+        Group, Monitor, Options, Readiness, Thresholds,
         check::{Cpu, Disk, Http, Memory, Space, Tcp, from_fn},
     },
 };
@@ -105,6 +105,49 @@ async fn a_killed_redis_is_noticed_and_so_is_its_return() {
     assert_eq!(check.check().await, Finding::up());
     assert_eq!(Tcp::nats("127.0.0.1:1").check().await.status, Status::Down);
     assert_eq!(Tcp::new("any", "127.0.0.1:1").check().await.status, Status::Down);
+}
+
+/// Waits until the readiness is as wanted, and fails if that does not come about.
+async fn becomes(monitor: &Monitor, wanted: impl Fn(&Readiness) -> bool) {
+    let patience = tokio::time::timeout(Duration::from_secs(60), async {
+        while !wanted(&monitor.readiness()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(patience.await.is_ok(), "{:?}", monitor.readiness());
+}
+
+#[tokio::test]
+async fn a_postgres_and_a_nats_are_named_when_killed_or_frozen_and_healthy_again_when_back() {
+    let started = tokio::join!(Server::start(Kind::Postgres), Server::start(Kind::Nats));
+    let mut servers = [("postgres", started.0.unwrap()), ("nats", started.1.unwrap())];
+    let [postgres, nats] = servers.each_ref().map(|(_, server)| server.addr().to_string());
+    let checks: Vec<Arc<dyn HealthCheck>> =
+        vec![Arc::new(Tcp::postgres(postgres)), Arc::new(Tcp::nats(nats))];
+    let options = Options::default().interval(Duration::from_millis(50));
+    let shutdown = Shutdown::new();
+    let monitor = Monitor::start(options, SystemClock::shared(), checks, &shutdown);
+    becomes(&monitor, Readiness::is_ready).await;
+    for (name, server) in &mut servers {
+        let is_named = |readiness: &Readiness| match readiness {
+            Readiness::Unready(why) => why.starts_with(&format!("{name}: ")),
+            Readiness::Ready => false,
+        };
+        server.kill().unwrap();
+        becomes(&monitor, is_named).await;
+        let others = monitor.report().checks.into_iter().filter(|check| check.name != *name);
+        assert!(others.map(|check| check.finding.status).all(|status| status == Status::Up));
+        server.restart().await.unwrap();
+        becomes(&monitor, Readiness::is_ready).await;
+        // It takes connections, and nobody answers: the check hangs, the monitor does not.
+        server.freeze().unwrap();
+        becomes(&monitor, is_named).await;
+        let Readiness::Unready(why) = monitor.readiness() else { panic!("it is frozen") };
+        assert_eq!(why, format!("{name}: no answer within 1000 ms"));
+        server.thaw().unwrap();
+        becomes(&monitor, Readiness::is_ready).await;
+    }
+    assert_eq!(shutdown.close(Duration::from_secs(5)).await.finished, 2);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use infra_core::{
     trace::TraceContext,
 };
 use infra_observability::{
-    exporter::{Exporter as Metrics, Format},
+    exporter::{Exporter as Metrics, Format as PageFormat},
     trace::{
         Attribute, Buffer, Carrier, Finished, Kind, Sampler, Spans, Status, context_of, extract,
         inject, link, traced, traced_result,
@@ -301,7 +301,7 @@ async fn a_traced_and_measured_function_is_one_span_and_one_call_that_name_each_
     );
     assert!(inner.attribute("code.module").unwrap().contains("traces"));
     assert_eq!(outer.attribute("code.function").as_deref(), Some("doubled"));
-    let page = metrics.render_as(Format::OpenMetrics);
+    let page = metrics.render_as(PageFormat::OpenMetrics);
     assert!(page.contains("infra_t_calls_total 1\n"));
     let exemplar = format!(
         "trace_id=\"{:032x}\",span_id=\"{:016x}\"",
@@ -313,10 +313,16 @@ async fn a_traced_and_measured_function_is_one_span_and_one_call_that_name_each_
 
 #[cfg(feature = "otlp")]
 mod otlp {
-    use std::sync::Mutex;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
 
-    use infra_core::lifecycle::Shutdown;
-    use infra_observability::trace::otlp::{Exporter, Options};
+    use infra_core::{Clock as _, lifecycle::Shutdown};
+    use infra_observability::{
+        log::{Format, Lines as Layer},
+        otlp::{Exporter, Options},
+    };
     use serde_json::Value;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -324,9 +330,16 @@ mod otlp {
     };
 
     use super::*;
+    use crate::support::{Lines, sample};
 
-    /// Takes requests as a collector does, over real HTTP, and keeps their spans.
-    async fn collector(listener: TcpListener, refuse_first: usize, taken: Arc<Mutex<Vec<Value>>>) {
+    /// Takes requests as a collector does, over real HTTP, and keeps what they tell; the first so
+    /// many are refused.
+    async fn collector(
+        listener: TcpListener,
+        path: &str,
+        (refuse_first, refusal): (usize, &str),
+        taken: Arc<Mutex<Vec<Value>>>,
+    ) {
         for request in 0.. {
             let Ok((mut socket, _)) = listener.accept().await else { return };
             let mut bytes = Vec::new();
@@ -334,7 +347,7 @@ mod otlp {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
                 if let (Some((head, body)), Some(length)) = (text.split_once("\r\n\r\n"), length) {
-                    assert!(head.starts_with("POST /v1/traces HTTP/1.1"), "{head}");
+                    assert!(head.starts_with(&format!("POST {path} HTTP/1.1")), "{head}");
                     if length.parse::<usize>().unwrap() <= body.len() {
                         break body.to_owned();
                     }
@@ -343,7 +356,7 @@ mod otlp {
                     break String::new();
                 }
             };
-            let status = if request < refuse_first { "503 Busy" } else { "200 OK" };
+            let status = if request < refuse_first { refusal } else { "200 OK" };
             if refuse_first <= request {
                 taken.lock().unwrap().push(serde_json::from_str(&body).unwrap());
             }
@@ -365,7 +378,8 @@ mod otlp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let taken = Arc::new(Mutex::new(Vec::new()));
-        let server = tokio::spawn(collector(listener, 1, taken.clone()));
+        let busy = (1, "503 Busy");
+        let server = tokio::spawn(collector(listener, "/v1/traces", busy, taken.clone()));
         let (buffer, _default) = recorded(Sampler::all());
         let options = Options::new(address, "test-service")
             .attribute("service.version", "1")
@@ -434,5 +448,105 @@ mod otlp {
         assert_eq!((buffer.len(), buffer.dropped()), (1_000, 4_000));
         let ended = shutdown.close(Duration::from_secs(60)).await;
         assert_eq!((ended.finished, buffer.len()), (1, 0), "the end comes within its deadline");
+    }
+
+    /// Takes every connection, reads nothing and never answers.
+    async fn hang(listener: TcpListener, accepted: Arc<AtomicUsize>) {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            accepted.fetch_add(1, Ordering::SeqCst);
+            held.push(socket);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_hangs_blocks_nobody_memory_stays_bounded_and_the_end_keeps_its_time()
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(hang(listener, accepted.clone()));
+        let metrics = Metrics::new(&infra_observability::declarations());
+        let _recorder = metrics::set_default_local_recorder(&metrics);
+        let (buffer, _default) = recorded(Sampler::all());
+        let last = Duration::from_secs(3);
+        let shutdown = Shutdown::new();
+        let exporter = Exporter::new(Options::new(address, "test").last(last), buffer.clone());
+        shutdown.spawn(exporter.run(shutdown.stop()));
+        let clock = SystemClock::new();
+        for _ in 0..40 {
+            let begun = clock.now();
+            (0..250).for_each(|n| drop(tracing::info_span!("lost", n, text = "x".repeat(1_000))));
+            assert_eq!(clock.now(), begun, "nobody waits, on a clock that moves only by waiting");
+            assert!(buffer.len() <= 1_000 && buffer.bytes() <= 2 << 20, "{}", buffer.bytes());
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        // The buffer is full and a batch is on its way when the end comes.
+        (0..1_000).for_each(|_| drop(tracing::info_span!("last")));
+        assert_eq!(buffer.len(), 1_000);
+        assert!(4 < accepted.load(Ordering::SeqCst), "the collector took connections");
+        let begun = clock.now();
+        let ended = shutdown.close(Duration::from_secs(60)).await;
+        assert_eq!((ended.finished, buffer.bytes()), (1, 0));
+        let took = clock.now().since(begun);
+        assert!(took <= last + Duration::from_millis(10), "{took:?}");
+        let fate = |fate| {
+            let series = format!("{{signal=\"traces\",fate=\"{fate}\"}}");
+            sample(&metrics, &format!("infra_observability_exported_total{series}")).unwrap()
+        };
+        assert_eq!(fate("sent"), 0.0);
+        assert_eq!(fate("dropped"), buffer.dropped() as f64);
+        assert_eq!(fate("dropped") + fate("failed"), 11_000.0, "each span is counted once");
+    }
+
+    #[tokio::test]
+    async fn log_entries_reach_a_collector_with_their_trace_and_those_of_the_exporter_do_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let refused = (1, "400 Bad Request");
+        tokio::spawn(collector(listener, "/v1/logs", refused, taken.clone()));
+        let (lines, records) = (Lines::default(), Buffer::new(100));
+        let layer = Layer::new(Format::Json, SystemClock::shared(), lines.clone());
+        let layer = layer.ship(records.clone());
+        let _default = tracing::subscriber::set_default(Registry::default().with(layer));
+        let options = Options::new(address, "test-service").interval(Duration::from_millis(1));
+        let shutdown = Shutdown::new();
+        shutdown.spawn(Exporter::new(options, records).run(shutdown.stop()));
+        tracing::info!("refused with its whole batch");
+        while !lines.text().contains("the collector refuses") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let random = Random::seeded(3);
+        let trace = TraceContext::root(&random, true);
+        let id =
+            infra_core::id::CorrelationId::generate(infra_core::clock::Timestamp::EPOCH, &random);
+        Context::default().trace(trace).correlation(id).sync_scope(|| {
+            let span = tracing::info_span!("room", room = "AB12CD");
+            span.in_scope(|| tracing::warn!(pieces = 2, hand = "c4nary", "played"));
+        });
+        assert_eq!(shutdown.close(Duration::from_secs(20)).await.finished, 1);
+        let taken = taken.lock().unwrap().clone();
+        let [request] = taken.as_slice() else { panic!("{taken:?}") };
+        let logs = &request["resourceLogs"][0];
+        assert_eq!(logs["resource"]["attributes"][0]["value"]["stringValue"], "test-service");
+        let records = logs["scopeLogs"][0]["logRecords"].as_array().unwrap();
+        let [record] = records.as_slice() else { panic!("{records:?}") };
+        assert_eq!(
+            (&record["body"]["stringValue"], &record["severityNumber"]),
+            (&"played".into(), &13.into())
+        );
+        assert_eq!(record["traceId"], format!("{:032x}", trace.trace_id()));
+        assert_eq!(record["spanId"], format!("{:016x}", trace.span_id()));
+        let attribute = |name: &str| {
+            let attributes = record["attributes"].as_array().unwrap();
+            attributes.iter().find(|one| one["key"] == name).unwrap()["value"].clone()
+        };
+        let text = |name: &str| attribute(name)["stringValue"].as_str().unwrap().to_owned();
+        assert_eq!((text("room"), text("hand")), ("AB12CD".into(), "[redacted]".into()));
+        assert_eq!((text("correlation_id"), text("spans")), (id.to_string(), "room".into()));
+        assert_eq!(attribute("pieces")["intValue"], "2");
+        assert!(text("target").contains("traces"));
+        assert_eq!(lines.text().lines().count(), 3, "the lines are written all the same");
     }
 }
