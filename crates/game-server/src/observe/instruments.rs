@@ -72,19 +72,21 @@ impl Instruments {
         let log = log::start(&settings.log, options, Arc::clone(&clock), sink, layer)?;
         exporter.install()?;
         let shipping = Shutdown::new();
-        let lines = log.writer.clone();
-        let options = budget::Options::default().memory(MEMORY).processors(PROCESSORS);
-        let mut budget = Budget::new(options, thrift.clone(), Arc::clone(&clock))
-            .part(Part::Lines, move || lines.waiting());
-        if let (Some(spans), Some(to)) = (spans, &settings.otlp) {
-            let waiting = spans.clone();
-            budget = budget.part(Part::Spans, move || waiting.bytes());
-            ship(to, spans, (&thrift, &clock), &shipping);
+        if let (Some(spans), Some(to)) = (&spans, &settings.otlp) {
+            ship(to, spans.clone(), (&thrift, &clock), &shipping);
         }
-        if let (Some(records), Some(to)) = (records, &settings.otlp_logs) {
-            let waiting = records.clone();
-            budget = budget.part(Part::Records, move || waiting.bytes());
-            ship(to, records, (&thrift, &clock), &shipping);
+        if let (Some(records), Some(to)) = (&records, &settings.otlp_logs) {
+            ship(to, records.clone(), (&thrift, &clock), &shipping);
+        }
+        let (lines, options) = (log.writer.clone(), budget::Options::default());
+        let options = options.memory(MEMORY).processors(PROCESSORS);
+        let mut budget =
+            Budget::new(options, thrift, clock).part(Part::Lines, move || lines.waiting());
+        if let Some(spans) = spans {
+            budget = budget.part(Part::Spans, move || spans.bytes());
+        }
+        if let Some(records) = records {
+            budget = budget.part(Part::Records, move || records.bytes());
         }
         shipping.spawn(budget.run(shipping.stop()));
         Ok(Self { exporter, log: Some(log), shipping: Some(shipping) })

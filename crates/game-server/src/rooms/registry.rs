@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use infra_core::{
     Error, ErrorKind, Result,
+    context::Context,
     lifecycle::Shutdown,
     pubsub::{Pattern, PubSub, Subject, Subscription},
     random::Random,
@@ -175,7 +176,9 @@ impl Registry {
         let task = RoomTask::new(self.tools.clone(), code, durable, sender);
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let (registry, mut changes) = (Arc::downgrade(self), summary.clone());
-        self.shutdown.spawn(task.run(letters, self.shutdown.stop()));
+        // What the room's clock does is of no trace of whoever opened the room; mail brings its own.
+        Context::default()
+            .sync_scope(|| self.shutdown.spawn(task.run(letters, self.shutdown.stop())));
         self.shutdown.spawn(async move {
             // Ends with the room's task, whose end drops the sender.
             while changes.changed().await.is_ok() {

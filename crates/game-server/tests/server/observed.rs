@@ -183,6 +183,8 @@ async fn the_end_of_a_game_is_one_trace_through_its_stored_event_and_the_queue_t
     let ended =
         events.iter().find(|event| event.event.event_type.as_str() == "game_ended").unwrap();
     let trace = ended.trace.unwrap();
+    let opened = events[0].trace.unwrap();
+    assert_ne!(trace.trace_id(), opened.trace_id(), "a room is no trace, as a socket is none");
     host.stop().await;
     let id = format!("{:032x}", trace.trace_id());
     let spans = collector.spans();

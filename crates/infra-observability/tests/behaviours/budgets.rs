@@ -32,6 +32,7 @@ const TOOK: Histogram = Histogram::new("infra_t_call_seconds", "seconds", "Calls
 
 /// What was seen of one round of everything.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is seen or not, whatever the others are")]
 struct Seen {
     info: bool,
     warning: bool,
@@ -51,8 +52,8 @@ fn over_its_budget_it_gives_up_logs_then_traces_then_exemplars_and_metrics_never
     let (lines, spans, random) = (Lines::default(), Buffer::new(99), Arc::new(Random::seeded(1)));
     let thrift = exporter.thrift();
     let layer = Layer::new(Format::Json, time.clone(), lines.clone()).thrift(thrift.clone());
-    let traced = Spans::new(Sampler::all(), time.clone(), random.clone(), spans.clone());
-    let subscriber = Registry::default().with(traced.thrift(thrift.clone())).with(layer);
+    let recorder = Spans::new(Sampler::all(), time.clone(), random.clone(), spans.clone());
+    let subscriber = Registry::default().with(recorder.thrift(thrift.clone())).with(layer);
     let _default = tracing::subscriber::set_default(subscriber);
     let held = Arc::new(AtomicUsize::new(0));
     let read = held.clone();
