@@ -45,9 +45,15 @@ fn with_checks(mut backends: Backends, asked: &Arc<AtomicU32>) -> Backends {
         };
         backends.checks.push(Arc::new(from_fn(name, look)) as Arc<dyn HealthCheck>);
     };
-    HANGING.into_iter().for_each(|name| add(name, None));
-    FAILING.into_iter().for_each(|name| add(name, Some(Finding::down("broken"))));
-    WORKING.into_iter().for_each(|name| add(name, Some(Finding::up())));
+    for name in HANGING {
+        add(name, None);
+    }
+    for name in FAILING {
+        add(name, Some(Finding::down("broken")));
+    }
+    for name in WORKING {
+        add(name, Some(Finding::up()));
+    }
     backends
 }
 
@@ -102,8 +108,12 @@ async fn twenty_checks_of_which_three_hang_and_three_fail_are_answered_at_once_w
         assert_eq!(check(name)["detail"], "no answer within 1000 ms");
         assert!(1.0 <= seconds(&check(name)["duration"]), "{body}");
     }
-    FAILING.iter().for_each(|name| assert_eq!(check(name)["detail"], "broken"));
-    WORKING.iter().for_each(|name| assert_eq!(check(name)["status"], "up"));
+    for name in FAILING {
+        assert_eq!(check(name)["detail"], "broken");
+    }
+    for name in WORKING {
+        assert_eq!(check(name)["status"], "up");
+    }
     for name in HANGING.iter().chain(&FAILING).chain(&WORKING) {
         // Three rounds of two seconds and a second of patience; then a word would be too old.
         assert!(seconds(&check(name)["age"]) < 9.0, "{body}");

@@ -226,12 +226,12 @@ async fn a_server_whose_collectors_hang_plays_on_and_ends_in_time() {
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
     play_on(&mut mei, 1).await;
     let (_, _, page) = host.get("/metrics").await;
-    let figure = |series: &str| -> f64 {
+    let figure = |series: &str| -> u64 {
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
     };
-    assert_eq!(figure("infra_observability_exported_total{signal=\"traces\",fate=\"sent\"}"), 0.0);
-    assert_eq!(figure("infra_observability_withholding"), 0.0, "a collector alone takes nothing");
+    assert_eq!(figure("infra_observability_exported_total{signal=\"traces\",fate=\"sent\"}"), 0);
+    assert_eq!(figure("infra_observability_withholding"), 0, "a collector alone takes nothing");
     let clock = SystemClock::new();
     let begun = clock.now();
     host.stop().await;
