@@ -1,6 +1,13 @@
-//! The layer between a client and a service of tonic, in one process: HTTP/2 is left out.
+//! The layer between a client and a service of tonic, over HTTP/2 on a real socket.
 
 use bytes::{Buf as _, BufMut as _};
+use hyper::{
+    body::Incoming, client::conn::http2::Builder as Dialer, server::conn::http2::Builder as Host,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use tonic::{
     Code, Status,
     body::Body,
@@ -73,16 +80,64 @@ fn greeter(
     })
 }
 
+/// Serves connections of HTTP/2, each request with the address that it came from.
+async fn serve<S, B>(service: S) -> SocketAddr
+where
+    S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (socket, peer) = listener.accept().await.unwrap();
+            let service = service.clone().map_request(move |request: Request<Incoming>| {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(peer);
+                request
+            });
+            let host = Host::new(TokioExecutor::new());
+            let service = TowerToHyperService::new(service);
+            tokio::spawn(host.serve_connection(TokioIo::new(socket), service));
+        }
+    });
+    address
+}
+
+/// Connects tonic's client to a server of HTTP/2.
+async fn connect(
+    server: SocketAddr,
+) -> Client<
+    impl tower::Service<
+        Request<Body>,
+        Response = Response<Incoming>,
+        Error = hyper::Error,
+        Future: Send,
+    >,
+> {
+    let socket = TcpStream::connect(server).await.unwrap();
+    let dialer = Dialer::new(TokioExecutor::new());
+    let (sender, connection) = dialer.handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let send = service_fn(move |request| sender.clone().send_request(request));
+    Client::with_origin(send, format!("http://{server}").parse().unwrap())
+}
+
 #[tokio::test]
 async fn tonic_is_told_to_push_back_and_its_service_runs_once_for_each_call_that_is_admitted() {
     let (clock, limiter) = limiter(bucket(2));
     let ran = Arc::new(AtomicU32::new(0));
     let proxies = Proxies::none();
     let layer = RateLimitLayer::new(limiter, move |parts: &Parts| {
-        let client = proxies.client([192, 0, 2, 7].into(), &parts.headers);
+        let peer = parts.extensions.get::<SocketAddr>().unwrap();
+        let client = proxies.client(peer.ip(), &parts.headers);
         vec![Charge::one("address", address_key(client))]
     });
-    let mut client = Client::new(layer.refuse(Grpc).layer(greeter(Arc::clone(&ran))));
+    let mut client =
+        connect(serve(layer.refuse(Grpc).layer(greeter(Arc::clone(&ran)))).await).await;
     let mut spoofed = 0;
     let mut greet = async |name: &str| {
         let mut request = tonic::Request::new(name.to_owned());

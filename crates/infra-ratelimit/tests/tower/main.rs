@@ -12,6 +12,7 @@ mod grpc;
 use std::{
     collections::HashMap,
     convert::Infallible,
+    error::Error,
     net::SocketAddr,
     sync::{
         Arc,
