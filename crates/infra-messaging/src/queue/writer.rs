@@ -134,6 +134,8 @@ impl Scribe {
                 (None, None) => self.commit(fold, durability).await,
             };
             self.answer(steps, &said, &queue);
+            // Who heard that it is written and publishes again at once shares the next commit.
+            tokio::task::yield_now().await;
         }
         // Whoever waits for the end may open the store's folder again at once.
         drop(self.store);
