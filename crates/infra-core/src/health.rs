@@ -3,7 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// How well something works. The order is from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -52,8 +52,10 @@ pub struct CheckReport {
     #[serde(flatten)]
     pub finding: Finding,
     /// How long ago it was found.
+    #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
     /// How long the check took.
+    #[serde(rename = "duration_ms", serialize_with = "millis")]
     pub duration: Duration,
     /// How many failures there were in a row, now.
     pub failures: u32,
@@ -68,6 +70,7 @@ pub struct Change {
     #[serde(flatten)]
     pub finding: Finding,
     /// How long ago.
+    #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
 }
 
@@ -86,6 +89,11 @@ impl HealthReport {
         let worst = checks.iter().map(|check| check.finding.status).max();
         Self { status: worst.unwrap_or(Status::Up), checks }
     }
+}
+
+/// Writes a time as milliseconds.
+fn millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64() * 1_000.0)
 }
 
 /// Looks at one part of the service.

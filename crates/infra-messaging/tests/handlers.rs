@@ -237,7 +237,7 @@ async fn a_panic_is_a_crash_and_loses_nothing() {
 async fn a_handler_goes_on_with_the_correlation_and_trace_of_what_asked_for_the_work() {
     let queue = queue(Options::new(10));
     let random = Random::seeded(1);
-    let asked = |number| {
+    let asked = |number: u64| {
         let correlation = CorrelationId::generate(SystemClock::new().wall(), &random);
         let context = Context::default().correlation(correlation);
         let context = context.trace(TraceContext::root(&random, true));

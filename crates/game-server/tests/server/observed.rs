@@ -257,10 +257,9 @@ async fn the_log_is_written_to_files_in_the_format_that_is_asked_for() {
     let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     let name = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(
-        files
-            .iter()
-            .map(name)
-            .all(|name| { name.starts_with("game-server.20") && name.ends_with(".log") }),
+        files.iter().map(name).all(|name| {
+            name.strip_suffix(".log").is_some_and(|name| name.starts_with("game-server.20"))
+        }),
         "{files:?}"
     );
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();

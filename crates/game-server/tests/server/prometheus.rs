@@ -1,5 +1,5 @@
 //! Strict readers of the server's metrics: a real Prometheus that scrapes it under load and answers
-//! every query with data, promtool's linter, and the reference parser of OpenMetrics.
+//! every query with data, promtool's linter, and the reference parser of `OpenMetrics`.
 
 use std::{
     io::Write as _,
@@ -144,7 +144,7 @@ fn read_by(program: &str, arguments: &[&str], text: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
-/// Reads a page by the reference parser of OpenMetrics; says how many families, samples and
+/// Reads a page by the reference parser of `OpenMetrics`; says how many families, samples and
 /// exemplars it found.
 const PARSER: &str = r"
 import sys
@@ -157,7 +157,7 @@ for family in parse(sys.stdin.read()):
 print(families, samples, exemplars)
 ";
 
-/// Reads a page of OpenMetrics strictly; what is found is families, samples and exemplars.
+/// Reads a page of `OpenMetrics` strictly; what is found is families, samples and exemplars.
 fn open_metrics(page: &str) -> Result<[usize; 3], String> {
     let python = std::env::var("INFRA_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let (is_good, said) = read_by(&python, &["-c", PARSER], page);

@@ -17,25 +17,22 @@ export function showObserved(observed) {
 
 /** What is drawn anew only when it changes by what can be seen. */
 function coarse({ checks: all }) {
-  return all.map(({ age, duration, ...rest }) => [rest.name, rest.status, rest.detail, age.secs]);
+  const seconds = (age) => Math.floor(age / 1000);
+  return all.map((check) => [check.name, check.status, check.detail, seconds(check.age_ms)]);
 }
 
 function coarseAlerts(alerts) {
   return alerts.map(({ rule, raised_ms_ago: ago }) => [rule, Math.floor(ago / 5000)]);
 }
 
-function ms({ secs, nanos }) {
-  return secs * 1000 + nanos / 1e6;
-}
-
 function checks({ checks: all }, unready) {
   const head = ["Check", "State", "Why", "Looked", "Took", "Since"];
   const header = head.map((text) => el("th", { scope: "col", class: "left" }, text));
   const rows = all.map((check) => {
-    const { name, status, detail, age, duration, changes } = check;
-    const since = changes.length ? `${time(ms(changes[0].age))}` : "–";
+    const { name, status, detail, age_ms: age, duration_ms: duration, changes } = check;
+    const since = changes.length ? time(changes[0].age_ms) : "–";
     const state = el("span", { class: `dot ${HEALTH[status]}` }, status);
-    const cells = [state, detail || "–", `${time(ms(age))} ago`, time(ms(duration)), since];
+    const cells = [state, detail || "–", `${time(age)} ago`, time(duration), since];
     return el(
       "tr",
       { "data-check": name, "data-status": status },
