@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read,
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -164,34 +163,54 @@ impl Running {
     fn add(
         &mut self,
         variable: &str,
-        (mut child, port): (Child, u16),
+        mut server: Starting,
         url: impl FnOnce(u16) -> String,
     ) -> Result<(), String> {
-        let answers = answers(port, &mut child);
-        let (variable, url, pid) = (variable.to_owned(), url(port), child.id());
-        self.children.push(child);
+        let answers = server.answers();
+        let (variable, url, port) = (variable.to_owned(), url(server.port), server.port);
+        let pid = server.child.id();
+        self.children.push(server.child);
         answers.map_err(|error| format!("{variable}: {error}"))?;
         self.services.push(Service { variable, url, pid, port });
         Ok(())
     }
 }
 
-/// Waits until a port is open, or the server has ended.
-fn answers(port: u16, child: &mut Child) -> Result<(), String> {
-    for _ in 0..600 {
-        if TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
-            return Ok(());
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            let mut said = String::new();
-            if let Some(mut stderr) = child.stderr.take() {
-                let _read = stderr.read_to_string(&mut said).is_ok();
-            }
-            return Err(format!("it ended with {status}: {said}"));
-        }
-        pause();
+/// A server that was started and need not answer yet.
+struct Starting {
+    child: Child,
+    port: u16,
+    /// The file of what it complains of. A pipe that nobody reads would hold it up once it is full.
+    said: PathBuf,
+}
+
+impl Starting {
+    /// Starts a server that is told to listen on `port`.
+    fn spawn(command: &mut Command, port: u16, folder: &Path) -> Result<Self, String> {
+        let said = folder.join(format!("{port}.log"));
+        let log =
+            fs::File::create(&said).map_err(|error| format!("{}: {error}", said.display()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn();
+        let child =
+            child.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        Ok(Self { child, port, said })
     }
-    Err("it does not answer".to_owned())
+
+    /// Waits until its port is open, or it has ended.
+    fn answers(&mut self) -> Result<(), String> {
+        for _ in 0..600 {
+            if TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port))).is_ok() {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                let said = fs::read_to_string(&self.said).unwrap_or_default();
+                return Err(format!("it ended with {status}: {said}"));
+            }
+            pause();
+        }
+        Err("it does not answer".to_owned())
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command waits for a process of the system")]
@@ -226,39 +245,34 @@ fn free_port() -> Result<u16, String> {
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }
 
-fn spawn(command: &mut Command) -> Result<Child, String> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))
-}
-
-fn redis(folder: &Path) -> Result<(Child, u16), String> {
+fn redis(folder: &Path) -> Result<Starting, String> {
     let port = free_port()?;
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
     command.arg(folder).args(["--port", &port.to_string()]);
-    Ok((spawn(&mut command)?, port))
+    Starting::spawn(&mut command, port, folder)
 }
 
-fn nats(folder: &Path) -> Result<(Child, u16), String> {
+fn nats(folder: &Path) -> Result<Starting, String> {
     let port = free_port()?;
     let mut command = Command::new("nats-server");
     command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]);
     command.arg(folder.join("nats"));
-    Ok((spawn(&mut command)?, port))
+    Starting::spawn(&mut command, port, folder)
 }
 
 /// The same program as tests start that hurt it.
-fn s3(folder: &Path) -> Result<(Child, u16), String> {
+fn s3(folder: &Path) -> Result<Starting, String> {
     const PROGRAM: &str = include_str!("../../crates/infra-testkit/src/s3_server.py");
     let (port, data) = (free_port()?, folder.join("s3"));
     fs::create_dir_all(&data).map_err(|error| error.to_string())?;
     let mut command = Command::new(tools::python());
     command.args(["-c", PROGRAM, &port.to_string()]).arg(&data);
-    Ok((spawn(&mut command)?, port))
+    Starting::spawn(&mut command, port, folder)
 }
 
 /// PostgreSQL refuses to run as root; its own user is used then.
-fn postgres(folder: &Path) -> Result<(Child, u16), String> {
+fn postgres(folder: &Path) -> Result<Starting, String> {
     let port = free_port()?;
     let data = folder.join("postgres");
     fs::create_dir_all(&data).map_err(|error| error.to_string())?;
@@ -283,12 +297,24 @@ fn postgres(folder: &Path) -> Result<(Child, u16), String> {
     server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]);
     // Some tests run at a time, each with pools and processes of its own.
     server.arg(&data).args(["-c", "max_connections=300"]);
-    Ok((spawn(server.current_dir(&data))?, port))
+    Starting::spawn(server.current_dir(&data), port, folder)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_complains_much_is_not_held_up_by_it() {
+        let folder = std::env::temp_dir().join(format!("infra-complains-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut server = Command::new("sh");
+        server.args(["-c", "yes complaint | head -c 1000000 >&2; exit 7"]);
+        let mut server = Starting::spawn(&mut server, free_port().unwrap(), &folder).unwrap();
+        let said = server.answers().unwrap_err();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(said.contains("status: 7: complaint"), "{}", said.len());
+    }
 
     #[test]
     fn real_servers_start_on_free_ports_and_end_with_their_run() {

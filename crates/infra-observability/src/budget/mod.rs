@@ -44,6 +44,10 @@ pub(crate) const METRICS: &[Declaration] =
 /// How often the budget is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// Over how long a time at least the cost is measured: one entry of the log stands for 64, so a
+/// shorter one says nothing.
+const SPAN: Duration = Duration::from_millis(500);
+
 /// How much the telemetry may hold and cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
@@ -117,13 +121,15 @@ pub struct Budget {
 #[derive(Debug)]
 struct State {
     ladder: Ladder,
-    looked: Instant,
+    /// Since when the cost is measured, and what it was before, as a share of the budget.
+    since: Instant,
+    cost: f64,
 }
 
 impl Budget {
     /// Creates a budget that turns `thrift`; times come from `clock`.
     pub fn new(options: Options, thrift: Thrift, clock: Arc<dyn Clock>) -> Self {
-        let state = State { ladder: Ladder::new(options.calm), looked: clock.now() };
+        let state = State { ladder: Ladder::new(options.calm), since: clock.now(), cost: 0.0 };
         Self { options, thrift, clock, parts: Vec::new(), state: Mutex::new(state) }
     }
 
@@ -181,15 +187,15 @@ impl Budget {
 
     /// Returns how much of the processors' budget is used.
     fn cost(&self) -> f64 {
+        let mut state = self.state.lock();
         let now = self.clock.now();
-        let looked = std::mem::replace(&mut self.state.lock().looked, now);
-        let (spent, passed) = (self.thrift.take_spent(), now.since(looked));
-        if passed.is_zero() {
-            return 0.0;
+        let passed = now.since(state.since);
+        if SPAN <= passed {
+            let processors = self.thrift.take_spent().as_secs_f64() / passed.as_secs_f64();
+            COST.set(processors);
+            (state.since, state.cost) = (now, processors / self.options.processors);
         }
-        let processors = spent.as_secs_f64() / passed.as_secs_f64();
-        COST.set(processors);
-        processors / self.options.processors
+        state.cost
     }
 }
 

@@ -34,11 +34,14 @@ pub fn files(
         Every::Hour => Rotation::HOURLY,
         Every::Day => Rotation::DAILY,
     };
+    let unavailable = || Error::new(ErrorKind::Unavailable, "open log file");
+    // Else the appender complains that it finds no old files in a folder that it makes only then.
+    std::fs::create_dir_all(folder).map_err(|cause| unavailable().because(cause))?;
     RollingFileAppender::builder()
         .rotation(rotation)
         .filename_prefix(name)
         .filename_suffix("log")
         .max_log_files(kept)
         .build(folder)
-        .map_err(|cause| Error::new(ErrorKind::Unavailable, "open log file").because(cause))
+        .map_err(|cause| unavailable().because(cause))
 }
