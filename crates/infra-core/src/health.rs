@@ -51,10 +51,10 @@ pub struct CheckReport {
     /// What it found.
     #[serde(flatten)]
     pub finding: Finding,
-    /// How long ago it was found.
+    /// How long ago it was found; written in milliseconds, as `age_ms`.
     #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
-    /// How long the check took.
+    /// How long the check took; written in milliseconds, as `duration_ms`.
     #[serde(rename = "duration_ms", serialize_with = "millis")]
     pub duration: Duration,
     /// How many failures there were in a row, now.
@@ -69,7 +69,7 @@ pub struct Change {
     /// What it changed to.
     #[serde(flatten)]
     pub finding: Finding,
-    /// How long ago.
+    /// How long ago; written in milliseconds, as `age_ms`.
     #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
 }

@@ -11,7 +11,8 @@ use crate::carried;
 
 /// Makes messages with ids of a clock and a random source. Clones share both.
 ///
-/// Correlation, trace, trace state and baggage are those of the [`Context`] that runs.
+/// Correlation, trace, trace state and baggage are those of the [`Context`] that runs; the last two
+/// stand in the headers `tracestate` and `baggage`, if there are any.
 #[derive(Debug, Clone)]
 pub struct Mint {
     clock: Arc<dyn Clock>,

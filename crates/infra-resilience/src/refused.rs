@@ -35,6 +35,8 @@ pub enum Reason {
     KeysFull,
     /// The pool has no connection left and nobody may wait any more.
     PoolExhausted,
+    /// Its deadline had passed.
+    DeadlinePassed,
 }
 
 impl Label for Reason {
@@ -52,6 +54,7 @@ impl Label for Reason {
             "memory_hard",
             "keys_full",
             "pool_exhausted",
+            "deadline_passed",
         ],
     };
 
@@ -68,6 +71,7 @@ impl Label for Reason {
             Self::MemoryHard => "memory_hard",
             Self::KeysFull => "keys_full",
             Self::PoolExhausted => "pool_exhausted",
+            Self::DeadlinePassed => "deadline_passed",
         }
     }
 }
@@ -124,6 +128,7 @@ impl Refused {
             | Reason::MemoryHard
             | Reason::KeysFull
             | Reason::PoolExhausted => ErrorKind::Overloaded,
+            Reason::DeadlinePassed => ErrorKind::Timeout,
         };
         let text = match reason {
             Reason::BreakerOpen => "the circuit is open",
@@ -137,6 +142,7 @@ impl Refused {
             Reason::MemoryHard => "memory has passed its hard limit",
             Reason::KeysFull => "no more keys can be told apart",
             Reason::PoolExhausted => "all connections are taken",
+            Reason::DeadlinePassed => "not begun: the deadline had passed",
         };
         Error::new(kind, operation).detail(text).because(Self { reason, retry_after })
     }
@@ -172,6 +178,7 @@ mod tests {
             Reason::MemoryHard,
             Reason::KeysFull,
             Reason::PoolExhausted,
+            Reason::DeadlinePassed,
         ];
         assert_eq!(reasons.map(Label::value), Reason::SET.values);
         for reason in reasons {

@@ -48,8 +48,8 @@ impl Advice {
 /// from that context's [`CallBudget`](infra_core::budget::CallBudget), if it has one, and from the
 /// [`RetryBudget`] that all callers share, if one is set. The error that comes back is the last real
 /// one, itself; but where an attempt was of unknown fate
-/// ([`Indeterminate`](infra_core::ErrorKind::Indeterminate)), failures that may pass hide that no more: only an
-/// answer settles it.
+/// ([`Indeterminate`](infra_core::ErrorKind::Indeterminate)), later failures that are no answer do not hide
+/// that.
 ///
 /// ```
 /// use infra_core::{Error, ErrorKind, SystemClock};
@@ -157,7 +157,8 @@ impl Retry {
     }
 
     /// Sets the longest time that a server, or advice of yours, may ask to wait, a minute by default; a call that
-    /// would have to wait longer fails at once, with the error that asked for it.
+    /// would have to wait longer fails at once, with the error that asked for it, or that of an earlier
+    /// attempt of unknown fate.
     #[must_use]
     pub const fn longest_hint(mut self, longest: Duration) -> Self {
         self.longest_hint = longest;
@@ -215,11 +216,17 @@ fn is_doubtful(error: &Error) -> bool {
     *error.kind() == ErrorKind::Indeterminate
 }
 
+/// Returns whether an error says nothing of what became of an attempt before: it failed for the moment, or the
+/// engine takes nothing any more, as a log does after the very write that is in doubt.
+fn is_no_answer(error: &Error) -> bool {
+    error.is_transient() || matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Closed)
+}
+
 /// Returns what is known in the end: the last error, unless an earlier attempt may have been done and the last
-/// one, which failed for the moment or was not even begun, says nothing of that.
+/// one says nothing of that.
 fn settled(doubt: Option<Error>, last: Error) -> Error {
     match doubt {
-        Some(doubt) if last.is_transient() && !is_doubtful(&last) => doubt,
+        Some(doubt) if is_no_answer(&last) && !is_doubtful(&last) => doubt,
         Some(_) | None => last,
     }
 }
@@ -235,7 +242,7 @@ impl<T: Send> Policy<Idempotent, T> for Retry {
     ///
     /// # Errors
     ///
-    /// That of the last attempt.
+    /// That of the last attempt; but one of unknown fate, where what came after it is no answer.
     ///
     /// # Cancel safety
     ///

@@ -7,6 +7,7 @@ use infra_core::{Clock, Error, ErrorKind, Result, budget::Deadline, context::Con
 use crate::{
     call::{Call, Safety},
     pipeline::Policy,
+    refused::{Reason, Refused},
     telemetry::TIMEOUTS,
 };
 
@@ -81,8 +82,9 @@ impl<S: Safety, T: Send> Policy<S, T> for Timeout {
     ///
     /// # Errors
     ///
-    /// The call's own; [`ErrorKind::Timeout`] if it was not begun, or is idempotent and not
-    /// finished in time; [`ErrorKind::Indeterminate`] of one that may not be repeated.
+    /// The call's own; [`ErrorKind::Timeout`] if it was not begun (its source is a [`Refused`] then,
+    /// so that no breaker takes it for a failure of the service), or is idempotent and not finished in
+    /// time; [`ErrorKind::Indeterminate`] of one that may not be repeated.
     ///
     /// # Cancel safety
     ///
@@ -97,7 +99,7 @@ impl<S: Safety, T: Send> Policy<S, T> for Timeout {
         let left = context.deadline_of().map_or(patience, |deadline| deadline.left(now));
         if left.is_zero() {
             TIMEOUTS.add(1);
-            return Err(Error::new(ErrorKind::Timeout, operation).detail("not begun"));
+            return Err(Refused::error(Reason::DeadlinePassed, None, operation));
         }
         let mut running = pin!(context.scope(call.attempt()));
         // What is ready at once needs no timer.

@@ -149,9 +149,11 @@ impl Server {
 
     /// Creates an empty database of a PostgreSQL, and returns the URL under which clients reach it.
     ///
+    /// It blocks its thread until `createdb` has ended.
+    ///
     /// # Errors
     ///
-    /// What `createdb` says.
+    /// What `createdb` says; also if the server is no PostgreSQL.
     pub fn create_database(&self, name: &str) -> io::Result<String> {
         let mut creating = Command::new(PathBuf::from(POSTGRES).join("createdb"));
         creating.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", name]);

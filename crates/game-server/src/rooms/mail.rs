@@ -103,7 +103,7 @@ pub struct Look {
     pub recent: Vec<LiveEvent>,
 }
 
-/// A letter, with the context of who sent it: its correlation and its trace.
+/// A letter, with the context of who sent it: its correlation and trace, its deadline and its extra attempts.
 pub(super) type Letter = (Context, Mail);
 
 /// The way to a room's task. Cheap to clone.

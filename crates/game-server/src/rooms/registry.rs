@@ -176,10 +176,7 @@ impl Registry {
         let task = RoomTask::new(self.tools.clone(), code, durable, sender);
         let (mailbox, letters) = mpsc::channel(MAILBOX);
         let (registry, mut changes) = (Arc::downgrade(self), summary.clone());
-        // What the room's clock does is of no trace of whoever opened the room; mail brings its own.
-        Context::default()
-            .sync_scope(|| self.shutdown.spawn(task.run(letters, self.shutdown.stop())));
-        self.shutdown.spawn(async move {
+        let telling = async move {
             // Ends with the room's task, whose end drops the sender.
             while changes.changed().await.is_ok() {
                 let Some(registry) = registry.upgrade() else { return };
@@ -190,6 +187,11 @@ impl Registry {
                 registry.sweep();
                 registry.tell(code, None).await;
             }
+        };
+        // What the room does by itself is of no trace of whoever opened it; mail brings its own.
+        Context::default().sync_scope(|| {
+            self.shutdown.spawn(task.run(letters, self.shutdown.stop()));
+            self.shutdown.spawn(telling);
         });
         RoomHandle { mailbox, summary }
     }

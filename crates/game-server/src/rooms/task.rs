@@ -228,21 +228,19 @@ impl RoomTask {
         let refuse = |code: Code| Refused::new(request, code).action(action);
         let is_leaving = act == Act::Leave;
         let begun = self.tools.clock.now();
-        let answer = match self.carry_out_in_time(Command::numbered(player, action, act)).await {
-            Ok(Ok(())) => match self.room.answer(player, action) {
+        let carried_out = self.carry_out_in_time(Command::numbered(player, action, act)).await;
+        let answer = match carried_out.unwrap_or_else(|_| Err(Setback::StorageUnavailable.into())) {
+            Ok(()) => match self.room.answer(player, action) {
                 Some(Answer::Accepted { offset }) => ServerMessage::Ack(Ack { action, offset }),
                 Some(Answer::Refused { offset, reason }) => {
                     ServerMessage::Refused(refuse(reason.into()).recorded(offset))
                 }
                 None => ServerMessage::Refused(refuse(Refusal::NotInRoom.into())),
             },
-            Ok(Err(code @ Code::Server(_))) => {
+            Err(code @ Code::Server(_)) => {
                 ServerMessage::Refused(refuse(code).retry_after_ms(1_000))
             }
-            Ok(Err(code @ Code::Game(_))) => ServerMessage::Refused(refuse(code)),
-            Err(_) => ServerMessage::Refused(
-                refuse(Setback::StorageUnavailable.into()).retry_after_ms(1_000),
-            ),
+            Err(code @ Code::Game(_)) => ServerMessage::Refused(refuse(code)),
         };
         ACTIONS.add_for(Outcome::of(&answer), 1);
         let is_done = matches!(answer, ServerMessage::Ack(_));

@@ -84,7 +84,8 @@ impl Game {
         match answer.await {
             Ok(Entry::Entered) => Ok(()),
             Ok(Entry::Refused(code)) => Err(refused(code)),
-            Err(_) => Err(refused(Setback::Overloaded)),
+            // The room's task is gone, perhaps after it was stored.
+            Err(_) => Err(refused(Setback::StorageUnavailable)),
         }
     }
 

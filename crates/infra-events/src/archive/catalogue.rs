@@ -108,7 +108,9 @@ impl Catalogue {
     ) -> Vec<(StreamName, Extent)> {
         let mut found = Vec::new();
         for ((end, stream), extent) in &self.by_end {
-            if after < *end && extent.from <= to && admits(stream) {
+            // Of what was truncated an object may still be there, or be gone a moment later.
+            let is_gone = extent.last < self.before(stream);
+            if !is_gone && after < *end && extent.from <= to && admits(stream) {
                 found.push((stream.clone(), *extent));
             }
         }

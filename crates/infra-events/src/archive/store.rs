@@ -283,9 +283,9 @@ impl Shared {
             (catalogue.of_stream(stream), catalogue.before(stream))
         };
         match direction {
-            Direction::Forward => extents.retain(|extent| from <= extent.last),
+            Direction::Forward => extents.retain(|extent| from.max(before) <= extent.last),
             Direction::Backward => {
-                extents.retain(|extent| extent.first <= from);
+                extents.retain(|extent| extent.first <= from && before <= extent.last);
                 extents.reverse();
             }
         }

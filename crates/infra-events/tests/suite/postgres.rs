@@ -25,7 +25,7 @@ use infra_core::{
 use infra_events::{PostgresEventStore, PostgresOptions};
 use infra_testkit::{
     contract::event::pages_never_skip,
-    proxy::{FaultProxy, Faults},
+    proxy::{FaultProxy, Faults, Weather},
     server::{Kind, Server, shared},
 };
 use parking_lot::Mutex;
@@ -165,6 +165,51 @@ async fn nobody_waits_for_ever_for_a_server_that_takes_connections_and_says_noth
         }
     };
     assert_eq!(info.last, before.next(), "the repeated one is there once");
+    proxy.weather(Weather::Outage);
+    let end = tokio::time::timeout(Duration::from_secs(10), store.close()).await;
+    assert!(end.is_ok(), "its end waits for no connection that is dead");
+}
+
+/// A line that is dead for a while leaves connections behind that nobody will ever answer; they are not cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_die_without_a_word_give_their_places_back() {
+    let url = shared(Kind::Postgres).unwrap();
+    let proxy = FaultProxy::start(url::address(&url)).await.unwrap();
+    let through = url.replace(&url::address(&url).to_string(), &proxy.addr().to_string());
+    // One of the two readers listens.
+    let options = options(&through).patience(Duration::from_millis(700)).lanes(1).readers(2);
+    let store = loop {
+        match PostgresEventStore::open(options.clone().clock(SystemClock::shared())).await {
+            Ok(store) => break store,
+            Err(error) => assert!(error.is_transient(), "a slow machine: {error}"),
+        }
+    };
+    let offer = || Append::to(stream("a"), Expected::Any, vec![stored(&created(&["p1"]))]);
+    while let Err(error) = store.append(offer()).await {
+        assert!(error.is_transient(), "a slow machine: {error}");
+    }
+    proxy.weather(Weather::Outage);
+    for _ in 0..3 {
+        assert!(store.append(offer()).await.unwrap_err().is_transient());
+        let read = store.read_stream(&stream("a"), Version::new(1), Direction::Forward, 9).await;
+        assert!(read.unwrap_err().is_transient());
+    }
+    proxy.weather(Weather::Calm);
+    let appended = loop {
+        match store.append(offer()).await {
+            Ok(appended) => break appended,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    };
+    store.wait_for(appended.position, Duration::from_secs(20)).await.unwrap();
+    let read = loop {
+        match store.read_stream(&stream("a"), Version::new(1), Direction::Forward, 99).await {
+            Ok(read) => break read,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    };
+    assert_eq!(read.last().unwrap().position, appended.position);
+    tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
 }
 
 /// A store that reads by position alone, as one does that is gated on a sequence.

@@ -43,7 +43,8 @@ impl Job {
     }
 
     /// Returns the context in which it is worked on: correlation, trace, trace state and baggage of
-    /// what asked for the work. Whoever runs the worker is not its cause.
+    /// what asked for the work. Whoever runs the worker is not its cause. A header `tracestate` or
+    /// `baggage` that is malformed or beyond the W3C's limits is as if it were not there.
     pub fn context(&self) -> Context {
         carried::context(&self.message)
     }

@@ -143,12 +143,16 @@ impl Budget {
     /// Looks once, and returns the last of what is withheld from now on; none if nothing is.
     pub fn look(&self) -> Option<Withheld> {
         let pressure = self.memory().max(self.cost());
-        let withheld = self.state.lock().ladder.judge(pressure, self.clock.now());
-        if self.thrift.withheld() < withheld {
-            tracing::warn!(?withheld, pressure, "telemetry is over its budget");
-        }
+        let mut state = self.state.lock();
+        let withheld = state.ladder.judge(pressure, self.clock.now());
+        let before = self.thrift.withheld();
+        // Under the lock: of two looks at once, the last decision is what is in force.
         self.thrift.turn(withheld);
         STEP.set(f64::from(withheld.map_or(0, Withheld::step)));
+        drop(state);
+        if before < withheld {
+            tracing::warn!(?withheld, pressure, "telemetry is over its budget");
+        }
         for what in Withheld::ALL {
             match self.thrift.take_count(what) {
                 0 => {}
@@ -165,6 +169,8 @@ impl Budget {
     /// Dropping the future leaves withheld what is withheld.
     pub async fn run(self, stop: Stop) {
         let mut ticks = tokio::time::interval(EVERY);
+        // Looks that were missed are not made up: a stall would take every step at once.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}

@@ -43,11 +43,11 @@ thread_local! {
 /// a part of the entry itself gets a `_` behind its name; texts are cut at 4,096 bytes.
 #[derive(Debug)]
 pub struct Lines<W> {
-    format: Format,
-    clock: Arc<dyn Clock>,
-    writer: W,
-    shipped: Option<Buffer<Record>>,
-    thrift: Thrift,
+    pub(super) format: Format,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) writer: W,
+    pub(super) shipped: Option<Buffer<Record>>,
+    pub(super) thrift: Thrift,
 }
 
 impl<W> Lines<W> {

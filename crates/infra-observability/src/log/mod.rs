@@ -54,8 +54,8 @@ pub struct Log {
 
 /// Starts logging for the process: what `filter` admits, as `options` say, to `sink`.
 ///
-/// A [`Format`] alone will do for options. A thread writes to `sink`; whoever logs never waits for it. Before the process ends, call
-/// [`Writer::flush`]. `extra` layers see what `filter` admits too.
+/// A [`Format`] alone will do for options. A thread writes to `sink`; whoever logs never waits for
+/// it. Before the process ends, call [`Writer::flush`]. `extra` layers see what `filter` admits too.
 ///
 /// # Errors
 ///

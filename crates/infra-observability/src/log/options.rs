@@ -32,6 +32,8 @@ impl Options {
     }
 
     /// Puts a [`Record`] of each entry into a buffer as well, for a collector; by default not.
+    ///
+    /// What the exporter to the collector itself logs is written, but not shipped.
     #[must_use]
     pub fn ship(mut self, records: Buffer<Record>) -> Self {
         self.shipped = Some(records);
@@ -39,7 +41,7 @@ impl Options {
     }
 
     /// Lets entries below warnings be withheld while the telemetry is over its
-    /// [`Budget`](crate::budget::Budget); never by default.
+    /// [`Budget`](crate::budget::Budget), which it also tells what they cost; never by default.
     #[must_use]
     pub fn thrift(mut self, thrift: Thrift) -> Self {
         self.thrift = thrift;
@@ -47,11 +49,8 @@ impl Options {
     }
 
     pub(super) fn lines(self, clock: Arc<dyn Clock>, writer: Writer) -> Lines<Writer> {
-        let lines = Lines::new(self.format, clock, writer).thrift(self.thrift);
-        match self.shipped {
-            Some(records) => lines.ship(records),
-            None => lines,
-        }
+        let Self { format, writer: _, shipped, thrift } = self;
+        Lines { format, clock, writer, shipped, thrift }
     }
 }
 

@@ -79,8 +79,9 @@ impl Options {
 /// A batch is tried three times; then it is given up and counted as failed. While the collector is
 /// gone, or takes connections and never answers, the buffer fills, and what does not fit is dropped
 /// and counted: memory and the work that is told of never feel it. One request is on its way at a
-/// time. At the end of the service what is left is sent, within a deadline. Every item is counted
-/// once, as sent, dropped or failed.
+/// time. At the end of the service what is left is sent, within a deadline. Every item that was put
+/// in before that end is counted once, as sent, dropped or failed; one put in later stays in the
+/// buffer.
 #[derive(Debug)]
 pub struct Exporter<T> {
     options: Options,
@@ -210,4 +211,42 @@ impl Drop for Batch {
 async fn over(stop: &Stop, last: Duration) {
     stop.requested().await;
     tokio::time::sleep(last).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use infra_testkit::clock::ManualClock;
+
+    use super::*;
+    use crate::buffer::Parcel;
+
+    /// What takes 3 ms to encode, by a clock that only it moves.
+    #[derive(Debug)]
+    struct Heavy(ManualClock);
+
+    impl Parcel for Heavy {
+        const SIGNAL: Signal = Signal::Traces;
+
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    impl Encode for Heavy {
+        const PATH: &'static str = "/";
+
+        fn request(_: &[Attribute], items: &[Self]) -> serde_json::Value {
+            items.iter().for_each(|Self(hands)| hands.advance(Duration::from_millis(3)));
+            serde_json::Value::Null
+        }
+    }
+
+    #[test]
+    fn a_budget_is_told_what_encoding_costs() {
+        let (hands, thrift) = (ManualClock::new(), Thrift::default());
+        let exporter = Exporter::new(Options::new("127.0.0.1:1", "test"), Buffer::new(1))
+            .thrift(thrift.clone(), Arc::new(hands.clone()));
+        assert_eq!(exporter.encode(&[Heavy(hands.clone()), Heavy(hands)]), "null");
+        assert_eq!(thrift.take_spent(), Duration::from_millis(6));
+    }
 }

@@ -18,7 +18,7 @@ use infra_core::{
 };
 use infra_persistence::{PostgresDocuments, PostgresOptions};
 use infra_testkit::{
-    proxy::{FaultProxy, Faults},
+    proxy::{FaultProxy, Faults, Weather},
     server::{Kind, Server},
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -184,4 +184,30 @@ async fn what_is_said_of_a_write_is_true_while_its_connections_are_cut() {
     .await;
     check(&store, &stories).await;
     assert!(stories.iter().any(|story| !story.errors.is_empty()), "nobody met the cuts");
+}
+
+/// A line that is dead for a while leaves connections behind that nobody will ever answer; they are not cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_die_without_a_word_give_their_places_back() {
+    let server = Server::start(Kind::Postgres).await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).await.unwrap();
+    let url = format!("postgres://postgres@{}/postgres", proxy.addr());
+    let store = PostgresDocuments::connect(&options(url).connections(2)).await.unwrap();
+    let (collection, body) = (Collection::new("lines").unwrap(), Payload::json(1, &1).unwrap());
+    let put = || Batch::new().put(collection.clone(), "a", Expected::Any, body.clone());
+    store.commit(put()).await.unwrap();
+    proxy.weather(Weather::Outage);
+    // As many as there are places die while they read, and as many while they write.
+    for _ in 0..2 {
+        let (first, second) =
+            tokio::join!(store.get(&collection, b"a"), store.get(&collection, b"a"));
+        assert!(first.is_err() && second.is_err());
+        assert!(store.commit(put()).await.is_err());
+    }
+    proxy.weather(Weather::Calm);
+    let goes_on = async {
+        while store.commit(put()).await.is_err() || store.get(&collection, b"a").await.is_err() {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), goes_on).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
 }

@@ -317,6 +317,9 @@ async fn what_may_have_been_done_is_not_hidden_by_a_later_attempt_that_was_not()
     for passing in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Overloaded] {
         assert_eq!(after_doubt(passing).await, (ErrorKind::Indeterminate, 3));
     }
+    for shut in [ErrorKind::Poisoned, ErrorKind::Closed] {
+        assert_eq!(after_doubt(shut).await, (ErrorKind::Indeterminate, 2), "that is no answer");
+    }
     for answer in [ErrorKind::Denied, ErrorKind::Invalid] {
         assert_eq!(after_doubt(answer.clone()).await, (answer, 2), "an answer settles it");
     }

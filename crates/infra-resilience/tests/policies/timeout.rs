@@ -1,7 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
 use infra_core::{ErrorKind, Result, budget::Deadline, context::Context};
-use infra_resilience::{Pipeline, Policy as _, Timeout, at_most_once, idempotent, ordered};
+use infra_resilience::{
+    Pipeline, Policy as _, Reason, Refused, Timeout, at_most_once, idempotent, ordered,
+};
 
 use crate::{SECOND, clock, fail, kind};
 
@@ -54,7 +56,10 @@ async fn a_deadline_only_shrinks_on_its_way_inward() {
     let past = Context::default().deadline(Deadline::after(clock.now(), Duration::ZERO));
     let write = Timeout::new(SECOND, clock);
     let call = at_most_once(|| async { panic!("it was begun") });
-    assert_eq!(kind::<()>(past.scope(write.run("write", call)).await), ErrorKind::Timeout);
+    let refused: Result<()> = past.scope(write.run("write", call)).await;
+    let late = refused.unwrap_err();
+    assert_eq!(*late.kind(), ErrorKind::Timeout);
+    assert_eq!(Refused::of(&late).map(Refused::reason), Some(Reason::DeadlinePassed));
 }
 
 #[tokio::test(start_paused = true)]
