@@ -236,7 +236,9 @@ mod tests {
         const PATH: &'static str = "/";
 
         fn request(_: &[Attribute], items: &[Self]) -> serde_json::Value {
-            items.iter().for_each(|Self(hands)| hands.advance(Duration::from_millis(3)));
+            for Self(hands) in &items {
+                hands.advance(Duration::from_millis(3));
+            }
             serde_json::Value::Null
         }
     }
