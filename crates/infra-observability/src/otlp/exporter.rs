@@ -236,7 +236,7 @@ mod tests {
         const PATH: &'static str = "/";
 
         fn request(_: &[Attribute], items: &[Self]) -> serde_json::Value {
-            for Self(hands) in &items {
+            for Self(hands) in items {
                 hands.advance(Duration::from_millis(3));
             }
             serde_json::Value::Null
