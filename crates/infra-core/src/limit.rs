@@ -134,6 +134,10 @@ impl Drop for Reservation {
 /// 7. **Refunded:** a dropped reservation gives back exactly what it took, less what time has given
 ///    back already.
 /// 8. **Apart:** keys of one limit, and equal keys of two limits, never share a budget.
+/// 9. **Exact window:** what a limit with a log admitted counts until just before it is as old as the
+///    window is long.
+/// 10. **Bounded windows:** in no stretch as long as its window a log admits more than its capacity,
+///     nor any other window more than twice of it; all clauses hold for windows too.
 #[async_trait]
 pub trait RateLimiter: Send + Sync + Debug {
     /// Pays all charges, or none.

@@ -7,20 +7,23 @@
     reason = "a panic is how a test fails"
 )]
 
+mod support;
+
 use std::{
     future::{Ready, ready},
     sync::Arc,
 };
 
 use infra_core::{SystemClock, limit::RateLimiter};
-use infra_ratelimit::{Limiter, Quota};
-use infra_testkit::contract::limit::LIMITS;
+use infra_ratelimit::Limiter;
 
 fn local() -> Ready<Arc<dyn RateLimiter>> {
     let limiter = Limiter::new(SystemClock::shared());
-    ready(Arc::new(LIMITS.into_iter().fold(limiter, |limiter, (name, capacity, each)| {
-        limiter.limit(name, Quota::new(capacity, each).unwrap())
-    })))
+    ready(Arc::new(
+        support::of_the_contract()
+            .into_iter()
+            .fold(limiter, |limiter, (name, limit)| limiter.limit(name, limit)),
+    ))
 }
 
 mod local_keeps {

@@ -68,7 +68,7 @@ model!(
     RateLimiter,
     rate_limiter_contract,
     limit,
-    ModelLimiter::new(limit::LIMITS, SystemClock::shared())
+    ModelLimiter::new(limit::LIMITS, SystemClock::shared()).windows(limit::WINDOWS)
 );
 model!(pubsub, PubSub, pubsub_contract, pubsub, ModelPubSub::new(100));
 model!(

@@ -17,8 +17,11 @@ use infra_core::{
     Clock,
     limit::{Charge, Decision, RateLimiter, Reservation},
 };
-use infra_ratelimit::Limiter;
-use infra_testkit::clock::ManualClock;
+use infra_ratelimit::{Limit, Limiter, Quota, Window};
+use infra_testkit::{
+    clock::ManualClock,
+    contract::limit::{Counting, LIMITS, WINDOWS},
+};
 
 pub(crate) fn charge(limit: &'static str, key: &str, cost: u32) -> Charge {
     Charge::one(limit, key).cost(NonZeroU32::new(cost).unwrap())
@@ -42,4 +45,21 @@ pub(crate) fn reserve(limiter: &Limiter, charges: &[Charge]) -> (Decision, Optio
 
 pub(crate) fn nanos(clock: &ManualClock) -> u64 {
     u64::try_from(clock.now().since_start().as_nanos()).unwrap()
+}
+
+/// The limits that the contract needs.
+pub(crate) fn of_the_contract() -> Vec<(&'static str, Limit)> {
+    let buckets = LIMITS
+        .into_iter()
+        .map(|(name, capacity, each)| (name, Limit::bucket(Quota::new(capacity, each).unwrap())));
+    let windows = WINDOWS.into_iter().map(|(name, counting, capacity, length)| {
+        let window = Window::new(capacity, length).unwrap();
+        let limit = match counting {
+            Counting::Log => Limit::log(window),
+            Counting::Sliding => Limit::sliding(window),
+            Counting::Fixed => Limit::fixed(window),
+        };
+        (name, limit)
+    });
+    buckets.chain(windows).collect()
 }

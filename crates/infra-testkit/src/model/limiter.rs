@@ -1,4 +1,4 @@
-//! The limiter as the contract reads: buckets that drip back, counted in nanoseconds.
+//! The limiter as the contract reads: buckets that drip back, and windows, counted in nanoseconds.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,72 +9,181 @@ use std::{
 use async_trait::async_trait;
 use infra_core::{
     Clock, Error, Result,
-    clock::Instant,
     limit::{Charge, Decision, RateLimiter, Reservation, Settle, Verdict},
 };
 use parking_lot::Mutex;
 
-/// Limits by name: what one holds when it is full, and the time until one is back.
-type Limits = HashMap<&'static str, (u32, Duration)>;
+use super::window::{Admitted, Window};
+use crate::contract::limit::Counting;
 
-/// For each limit and key, the time until it is full, as of a moment.
-type Buckets = HashMap<(&'static str, String), (Duration, Instant)>;
+/// How a limit counts.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// A bucket, by the time until one is back.
+    Bucket(Duration),
+    Window(Window),
+}
 
-/// Keeps buckets in a map.
+/// A limit and a key of it.
+type At = (&'static str, String);
+
+/// What is known of each key.
+#[derive(Debug, Default)]
+struct State {
+    /// The time until the bucket is full, as of a moment.
+    buckets: HashMap<At, (Duration, Duration)>,
+    windows: HashMap<At, Admitted>,
+}
+
+/// What is left of a limit, and the time until it is full.
+type Left = (u32, Duration);
+
+/// A charge that was judged.
+struct Judged {
+    at: At,
+    cost: u32,
+    verdict: Verdict,
+    capacity: u32,
+    window: Duration,
+    before: Left,
+    after: Left,
+}
+
+impl State {
+    fn judge(&self, charge: &Charge, (capacity, kind): (u32, Kind), now: Duration) -> Judged {
+        let at = (charge.limit, charge.key.clone());
+        let cost = charge.cost.get();
+        let (wait, before, after) = match kind {
+            Kind::Bucket(each) => {
+                let owed = self.owed(&at, now);
+                let left = |owed: Duration| {
+                    let left = (each * capacity).saturating_sub(owed).as_nanos() / each.as_nanos();
+                    (u32::try_from(left).unwrap_or(u32::MAX), owed)
+                };
+                let wait = (owed + each * cost).saturating_sub(each * capacity);
+                (wait, left(owed), left(owed + each * cost))
+            }
+            Kind::Window(window) => {
+                let admitted = self.windows.get(&at).cloned().unwrap_or_default();
+                let left = |admitted: &Admitted| {
+                    let count = window.count(admitted, now);
+                    (capacity.saturating_sub(count), window.until(admitted, 0, now))
+                };
+                let wait = window.until(&admitted, capacity.saturating_sub(cost), now);
+                let mut after = admitted.clone();
+                after.push((now, cost));
+                (wait, left(&admitted), left(&after))
+            }
+        };
+        let verdict = match wait {
+            _ if capacity < cost => Verdict::Never,
+            Duration::ZERO => Verdict::Admitted,
+            wait => Verdict::RetryAfter(wait),
+        };
+        let window = match kind {
+            Kind::Bucket(each) => each * capacity,
+            Kind::Window(window) => window.length,
+        };
+        Judged { at, cost, verdict, capacity, window, before, after }
+    }
+
+    /// Returns the time until a bucket is full.
+    fn owed(&self, at: &At, now: Duration) -> Duration {
+        let full = self.buckets.get(at);
+        full.map_or(Duration::ZERO, |(owed, since)| owed.saturating_sub(now.saturating_sub(*since)))
+    }
+
+    fn pay(&mut self, at: &At, cost: u32, kind: Kind, now: Duration) {
+        match kind {
+            Kind::Bucket(each) => {
+                let owed = self.owed(at, now) + each * cost;
+                self.buckets.insert(at.clone(), (owed, now));
+            }
+            Kind::Window(_) => self.windows.entry(at.clone()).or_default().push((now, cost)),
+        }
+    }
+
+    /// Gives back what was paid at a moment and not used.
+    fn refund(&mut self, at: &At, unused: u32, kind: Kind, (paid, now): (Duration, Duration)) {
+        match kind {
+            Kind::Bucket(each) => {
+                if let Some((owed, _)) = self.buckets.get_mut(at) {
+                    let dripped = now.saturating_sub(paid);
+                    *owed = owed.saturating_sub((each * unused).saturating_sub(dripped));
+                }
+            }
+            Kind::Window(_) => {
+                let admitted = self.windows.entry(at.clone()).or_default();
+                if let Some((_, cost)) = admitted.iter_mut().rfind(|(when, _)| *when == paid) {
+                    *cost = cost.saturating_sub(unused);
+                }
+            }
+        }
+    }
+}
+
+/// Keeps buckets and windows in maps.
 #[derive(Debug)]
 pub struct ModelLimiter {
     clock: Arc<dyn Clock>,
-    limits: Limits,
-    buckets: Arc<Mutex<Buckets>>,
+    limits: HashMap<&'static str, (u32, Kind)>,
+    state: Arc<Mutex<State>>,
 }
 
 impl ModelLimiter {
-    /// Creates a limiter of `limits`; time comes from `clock`.
+    /// Creates a limiter of buckets: name, what it holds, time until one is back. Time comes from
+    /// `clock`.
     pub fn new(
         limits: impl IntoIterator<Item = (&'static str, u32, Duration)>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let limits = limits.into_iter().map(|(name, capacity, each)| (name, (capacity, each)));
-        Self { clock, limits: limits.collect(), buckets: Arc::default() }
+        let limits =
+            limits.into_iter().map(|(name, capacity, each)| (name, (capacity, Kind::Bucket(each))));
+        Self { clock, limits: limits.collect(), state: Arc::default() }
+    }
+
+    /// Adds windows: name, how it counts, what it admits, how long it is.
+    #[must_use]
+    pub fn windows(
+        mut self,
+        windows: impl IntoIterator<Item = (&'static str, Counting, u32, Duration)>,
+    ) -> Self {
+        self.limits.extend(windows.into_iter().map(|(name, counting, capacity, length)| {
+            (name, (capacity, Kind::Window(Window { counting, length })))
+        }));
+        self
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now().since_start()
     }
 
     /// Decides; pays if it is asked to and everything fits.
     fn decide(&self, charges: &[Charge], is_paying: bool) -> Result<Decision> {
         let refuse = |what: String| Err(Error::invalid("acquire", what));
+        let mut state = self.state.lock();
+        let now = self.now();
         let mut seen = HashSet::new();
-        let mut buckets = self.buckets.lock();
-        let now = self.clock.now();
-        let mut afters = Vec::new();
-        let mut decisions = Vec::new();
+        let mut judged = Vec::new();
         for charge in charges {
-            let Some((capacity, each)) = self.limits.get(charge.limit).copied() else {
+            let Some(limit) = self.limits.get(charge.limit).copied() else {
                 return refuse(format!("limit {} is not declared", charge.limit));
             };
-            let at = (charge.limit, charge.key.clone());
-            if !seen.insert(at.clone()) {
+            if !seen.insert((charge.limit, &charge.key)) {
                 return refuse(format!("limit {} and key {} twice", charge.limit, charge.key));
             }
-            let owed = buckets
-                .get(&at)
-                .map_or(Duration::ZERO, |(owed, since)| owed.saturating_sub(now.since(*since)));
-            let (full, cost) = (each * capacity, each * charge.cost.get());
-            let verdict = match (owed + cost).checked_sub(full) {
-                _ if full < cost => Verdict::Never,
-                None | Some(Duration::ZERO) => Verdict::Admitted,
-                Some(wait) => Verdict::RetryAfter(wait),
-            };
-            afters.push((at, owed + cost, now));
-            decisions.push((charge.limit, capacity, each, owed, cost, verdict));
+            judged.push((state.judge(charge, limit, now), limit.1));
         }
-        let is_admitted = decisions.iter().all(|decision| decision.5 == Verdict::Admitted);
+        let is_admitted = judged.iter().all(|(one, _)| one.verdict == Verdict::Admitted);
         if is_admitted && is_paying {
-            buckets.extend(afters.into_iter().map(|(at, owed, now)| (at, (owed, now))));
+            for (one, kind) in &judged {
+                state.pay(&one.at, one.cost, *kind, now);
+            }
         }
-        let told = decisions.into_iter().map(|(limit, capacity, each, owed, cost, verdict)| {
-            let owed = if is_admitted { owed + cost } else { owed };
-            let remaining = (each * capacity).saturating_sub(owed).as_nanos() / each.as_nanos();
-            let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
-            Decision { verdict, limit, capacity, remaining, reset: owed, window: each * capacity }
+        let told = judged.into_iter().map(|(one, _)| {
+            let Judged { at, verdict, capacity, window, before, after, .. } = one;
+            let (remaining, reset) = if is_admitted { after } else { before };
+            Decision { verdict, limit: at.0, capacity, remaining, reset, window }
         });
         // What can never pass comes first, then the longest wait, then the least left.
         let worst = told.min_by_key(|decision| match decision.verdict {
@@ -95,14 +204,14 @@ impl RateLimiter for ModelLimiter {
     async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
         let decision = self.decide(charges, true)?;
         let paid = charges.iter().filter_map(|charge| {
-            let (_, each) = self.limits.get(charge.limit)?;
-            Some(((charge.limit, charge.key.clone()), charge.cost.get(), *each))
+            let (_, kind) = self.limits.get(charge.limit)?;
+            Some(((charge.limit, charge.key.clone()), charge.cost.get(), *kind))
         });
         let paid = Paid {
-            buckets: Arc::clone(&self.buckets),
+            state: Arc::clone(&self.state),
             charges: paid.collect(),
             clock: Arc::clone(&self.clock),
-            at: self.clock.now(),
+            at: self.now(),
         };
         let is_admitted = decision.is_admitted();
         Ok((decision, is_admitted.then(|| Reservation::new(Box::new(paid)))))
@@ -116,21 +225,18 @@ impl RateLimiter for ModelLimiter {
 /// What was paid in advance.
 #[derive(Debug)]
 struct Paid {
-    buckets: Arc<Mutex<Buckets>>,
-    charges: Vec<((&'static str, String), u32, Duration)>,
+    state: Arc<Mutex<State>>,
+    charges: Vec<(At, u32, Kind)>,
     clock: Arc<dyn Clock>,
-    at: Instant,
+    at: Duration,
 }
 
 impl Settle for Paid {
     fn settle(&mut self, actual: u32) {
-        let dripped = self.clock.now().since(self.at);
-        let mut buckets = self.buckets.lock();
-        for (at, cost, each) in &self.charges {
-            if let Some((owed, _)) = buckets.get_mut(at) {
-                let unused = *each * cost.saturating_sub(actual);
-                *owed = owed.saturating_sub(unused.saturating_sub(dripped));
-            }
+        let now = self.clock.now().since_start();
+        let mut state = self.state.lock();
+        for (at, cost, kind) in &self.charges {
+            state.refund(at, cost.saturating_sub(actual), *kind, (self.at, now));
         }
     }
 }

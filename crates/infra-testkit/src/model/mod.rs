@@ -13,6 +13,7 @@ mod limiter;
 mod pubsub;
 mod queue;
 mod snapshots;
+mod window;
 
 pub use self::{
     archive::ModelArchive,

@@ -1,9 +1,10 @@
 //! The contract of [`infra_core::limit::RateLimiter`].
 //!
-//! Clauses take a limiter on the system's clock with the limits of [`LIMITS`].
+//! Clauses take a limiter on the system's clock with the limits of [`LIMITS`] and [`WINDOWS`].
 
 #![expect(clippy::missing_errors_doc, reason = "a clause's only error is its breach")]
 
+mod windows;
 pub mod wrong;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use infra_core::{
 };
 use tokio::task::JoinSet;
 
+pub use self::windows::{Counting, WINDOWS, bounded_windows, exact_window};
 use super::{Breach, Verdict};
 use crate::{ensure, ensure_eq};
 
@@ -47,6 +49,8 @@ macro_rules! rate_limiter_contract {
                 peeking_is_free,
                 refunded,
                 apart,
+                exact_window,
+                bounded_windows,
             ],
             $make
         );

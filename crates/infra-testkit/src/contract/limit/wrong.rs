@@ -44,11 +44,15 @@ pub enum Bug {
     ForgetsActual,
     /// All keys of a limit share a budget.
     OneKey,
+    /// What leaves a window within a millisecond has left it.
+    EarlyEdge,
+    /// Every fifth refusal is none.
+    Leaks,
 }
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::LooksFirst, "exact_under_contention"),
         (Self::OneByOne, "all_or_nothing"),
         (Self::RefusalIsError, "refusal_is_a_value"),
@@ -62,6 +66,8 @@ impl Bug {
         (Self::RefundsTwice, "refunded"),
         (Self::ForgetsActual, "refunded"),
         (Self::OneKey, "apart"),
+        (Self::EarlyEdge, "exact_window"),
+        (Self::Leaks, "bounded_windows"),
     ];
 }
 
@@ -98,6 +104,14 @@ impl Wrong {
             }
             (Bug::OneMore, Verdict::RetryAfter(_))
                 if self.gifts.fetch_add(1, Ordering::SeqCst) == 0 =>
+            {
+                Verdict::Admitted
+            }
+            (Bug::EarlyEdge, Verdict::RetryAfter(wait)) if wait <= Duration::from_millis(1) => {
+                Verdict::Admitted
+            }
+            (Bug::Leaks, Verdict::RetryAfter(_))
+                if self.gifts.fetch_add(1, Ordering::SeqCst) % 5 == 4 =>
             {
                 Verdict::Admitted
             }
@@ -173,7 +187,9 @@ impl RateLimiter for Wrong {
             | Bug::OneMore
             | Bug::NeverIsLater
             | Bug::PeekPays
-            | Bug::OneKey => return Ok((decision, Some(reservation))),
+            | Bug::OneKey
+            | Bug::EarlyEdge
+            | Bug::Leaks => return Ok((decision, Some(reservation))),
         };
         Ok((decision, Some(Reservation::new(Box::new(wrong)))))
     }
