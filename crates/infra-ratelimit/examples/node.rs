@@ -1,7 +1,7 @@
 //! One node of a cluster under load: asks a shared limit as fast as it is told, and says what passed.
 //!
 //! `node URL NAMESPACE NODES CAPACITY REFILL_MICROS SECONDS TASKS ASKS_PER_SECOND
-//! TIMEOUT_MILLIS` prints
+//! TIMEOUT_MILLIS [log]` prints
 //! `admitted refused p50 p99 max lost p99_of_lost`, the latencies in microseconds; lost are decisions that were
 //! made without Redis.
 #![allow(
@@ -17,7 +17,7 @@ use infra_core::{
     limit::{Charge, RateLimiter},
 };
 use infra_ratelimit::{
-    Quota,
+    Limit, Quota, Window,
     redis::{Options, RedisLimiter},
 };
 
@@ -50,7 +50,13 @@ async fn main() -> Result<(), Failure> {
     let clock = SystemClock::shared();
     let timeout = Duration::from_millis(next(&mut words)?);
     let options = Options::new(url, namespace).nodes(nodes).timeout(timeout);
-    let limiter = RedisLimiter::connect(options, Arc::clone(&clock)).await?.limit("all", quota)?;
+    let limit = match words.next().as_deref() {
+        Some("log") => {
+            Limit::log(Window::new(quota.capacity(), quota.refill() * quota.capacity())?)
+        }
+        _ => Limit::bucket(quota),
+    };
+    let limiter = RedisLimiter::connect(options, Arc::clone(&clock)).await?.limit("all", limit)?;
     let pause = Duration::from_secs_f64(f64::from(tasks) / rate);
     let running: Vec<_> = (0..tasks)
         .map(|_| tokio::spawn(ask(limiter.clone(), Arc::clone(&clock), runs_for, pause)))

@@ -116,7 +116,8 @@ fn judge_one<'a>(
     let Found { place, limit, arithmetic, state } = found;
     let cell = state.map(|state| &state.cell);
     let blocked = state.map_or(0, |state| state.blocked_until.saturating_sub(now));
-    let answer = if 0 < blocked && !limit.is_shadow {
+    let is_possible = charge.cost.get() <= arithmetic.capacity();
+    let answer = if 0 < blocked && !limit.is_shadow && is_possible {
         Answer::Wait(Duration::from_nanos(blocked))
     } else {
         arithmetic.judge(cell, charge.cost.saturating_add(beside), now)
@@ -156,9 +157,7 @@ pub(crate) fn sign(limit: &Limit, verdict: Verdict, before: u32, after: u32) -> 
     if verdict != Verdict::Admitted {
         return Some(if limit.is_shadow { Sign::Shadowed } else { Sign::Refused });
     }
-    let near = u64::from(limit.capacity()) * u64::from(limit.near);
-    let is_near = |spent: u32| near <= u64::from(spent) * 100;
-    (is_near(after) && !is_near(before)).then_some(Sign::Near)
+    (limit.is_near(after) && !limit.is_near(before)).then_some(Sign::Near)
 }
 
 /// Returns the decision over all of them: what can never pass, then the longest wait, then the

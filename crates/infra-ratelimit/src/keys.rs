@@ -165,6 +165,12 @@ impl Keys {
         }
     }
 
+    /// Returns the state of a key that has a slot of its own, to change it.
+    #[inline]
+    pub(crate) fn own_mut(&mut self, key: &str) -> Option<&mut State> {
+        self.own.get_mut(key)
+    }
+
     /// Gives a key that has none a slot of its own.
     pub(crate) fn add(&mut self, hash: u64, key: &str, state: State) {
         self.own.insert(hash, key, state);

@@ -156,6 +156,18 @@ impl Limit {
         Ok(self)
     }
 
+    /// Returns whether it is of permits, which are held.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn is_held(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Concurrent(_))
+    }
+
+    /// Returns whether so much spent is near the limit.
+    #[inline]
+    pub(crate) const fn is_near(&self, spent: u32) -> bool {
+        self.capacity() as u64 * self.near as u64 <= spent as u64 * 100
+    }
+
     /// Returns what it admits at once.
     pub const fn capacity(&self) -> u32 {
         match self.algorithm {

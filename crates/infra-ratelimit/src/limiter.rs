@@ -144,8 +144,26 @@ impl Limiter {
     /// # Errors
     ///
     /// As for [`RateLimiter::acquire`].
+    #[inline]
     pub fn decide(&self, charges: &[Charge]) -> Result<Decision> {
-        self.judge(charges, Purpose::Acquire, |_, _| ()).map(|(decision, ())| decision)
+        let now = self.now();
+        if let [charge] = charges
+            && let Some(decision) = self.pay_at_once(charge, now)
+        {
+            return Ok(decision);
+        }
+        self.judge(charges, Purpose::Acquire, now, |_| ()).map(|(decision, ())| decision)
+    }
+
+    /// Pays a charge that is alone by the short way, if it may go it.
+    fn pay_at_once(&self, charge: &Charge, now: u64) -> Option<Decision> {
+        let mut limits = self.limits.lock();
+        let declared = limits.all.iter_mut().find(|limit| limit.is_named(charge.limit))?;
+        let decision = declared.pay_at_once(charge, now)?;
+        limits.tell();
+        drop(limits);
+        count_decision(Outcome::Admitted);
+        Some(decision)
     }
 
     /// Returns what is gone of a limit for a key.
@@ -173,10 +191,10 @@ impl Limiter {
         &self,
         charges: &[Charge],
         purpose: Purpose,
-        then: impl FnOnce(&mut AllJudged<'_>, u64) -> T,
+        now: u64,
+        then: impl FnOnce(&mut AllJudged<'_>) -> T,
     ) -> Result<(Decision, T)> {
         check(charges)?;
-        let now = self.now();
         let mut limits = self.limits.lock();
         let mut judged = AllJudged::new();
         judge(&mut limits.all, charges, purpose, now, &mut judged)?;
@@ -192,7 +210,7 @@ impl Limiter {
             drop(limits);
             self.tell(&judged, &decision);
         }
-        Ok((decision, then(&mut judged, now)))
+        Ok((decision, then(&mut judged)))
     }
 
     fn tell(&self, judged: &AllJudged<'_>, decision: &Decision) {
@@ -258,20 +276,21 @@ impl RateLimiter for Limiter {
     }
 
     async fn reserve(&self, charges: &[Charge]) -> Result<(Decision, Option<Reservation>)> {
-        let (decision, refund) = self.judge(charges, Purpose::Reserve, |judged, paid_at| {
+        let now = self.now();
+        let (decision, refund) = self.judge(charges, Purpose::Reserve, now, |judged| {
             let paid = judged.drain(..).filter(|one| one.decision.is_admitted()).map(|one| Paid {
                 limit_idx: one.limit_idx,
                 is_held: one.is_held,
                 place: one.place.into_owned(),
                 cost: one.charge.cost.get(),
             });
-            Refund { limiter: self.clone(), paid: paid.collect(), paid_at }
+            Refund { limiter: self.clone(), paid: paid.collect(), paid_at: now }
         })?;
         let reservation = decision.is_admitted().then(|| Reservation::new(Box::new(refund)));
         Ok((decision, reservation))
     }
 
     async fn peek(&self, charges: &[Charge]) -> Result<Decision> {
-        self.judge(charges, Purpose::Peek, |_, _| ()).map(|(decision, ())| decision)
+        self.judge(charges, Purpose::Peek, self.now(), |_| ()).map(|(decision, ())| decision)
     }
 }

@@ -31,15 +31,16 @@ fn resident() -> usize {
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
 }
 
-/// The key of an attacker's address: IPv6 out of a /40, IPv4 out of a /14.
+/// The key of an attacker's address, each another one: IPv6 out of a /40, some IPv4 out of a /14.
 fn attacker(number: u32) -> String {
-    let spread = number.wrapping_mul(2_654_435_761);
-    if number.is_multiple_of(2) {
-        let (site, network) = ((spread >> 24) & 0xff, (spread >> 8) & 0xffff);
-        return address_key(format!("2001:db8:{site:x}:{network:x}::1").parse().unwrap());
+    if number.is_multiple_of(64) {
+        let [_, first, second, third] = (number / 64).to_be_bytes();
+        return format!("10.{}.{second}.{third}", first & 3);
     }
-    let [_, first, second, third] = (spread >> 7).to_be_bytes();
-    format!("10.{}.{second}.{third}", first & 3)
+    // The product by an odd number is another one for each of 2^24.
+    let [_, site, network @ ..] = number.wrapping_mul(2_654_435_761).to_be_bytes();
+    let network = u16::from_be_bytes(network);
+    address_key(format!("2001:db8:{site:x}:{network:x}::1").parse().unwrap())
 }
 
 /// The slowest of a hundred decisions.

@@ -35,11 +35,12 @@ use infra_ratelimit::{
 };
 use infra_testkit::{
     clock::ManualClock,
-    contract::limit::LIMITS,
     server::{Kind, Server, shared},
 };
 use support::charge;
 use tokio::runtime::{Handle, Runtime};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Options for the shared server and a namespace that no other test has.
 fn options() -> Options {
@@ -76,9 +77,9 @@ impl Paced {
         let own: Arc<dyn Clock> = Arc::new(clock.clone());
         let inner = Self::ask(&runtime, async move {
             let limiter = RedisLimiter::connect(options(), own).await.unwrap();
-            LIMITS.into_iter().fold(limiter, |limiter, (name, capacity, each)| {
-                limiter.limit(name, Quota::new(capacity, each).unwrap()).unwrap()
-            })
+            support::of_the_contract()
+                .into_iter()
+                .fold(limiter, |limiter, (name, limit)| limiter.limit(name, limit).unwrap())
         });
         let paced = Self { inner, clock, told: SystemClock::shared(), runtime, _end: end };
         std::future::ready(Arc::new(paced))
@@ -134,6 +135,19 @@ fn every_limit() -> [(&'static str, Limit); 6] {
     ]
 }
 
+/// A limit of any algorithm, as one that is changed may become.
+fn any_limit(random: &Random) -> Limit {
+    let below = |bound: u32| u32::try_from(random.below(u64::from(bound))).unwrap();
+    let (capacity, millis) = (1 + below(9), Duration::from_millis(40 + random.below(900)));
+    let window = Window::new(capacity, millis).unwrap();
+    match below(4) {
+        0 => Limit::bucket(Quota::new(capacity, millis / 4).unwrap()),
+        1 => Limit::fixed(window),
+        2 => Limit::sliding(window),
+        _ => Limit::log(window),
+    }
+}
+
 /// Rounds a wait up to microseconds, which are Redis' finest time.
 fn in_micros(mut decision: Decision) -> Decision {
     if let Verdict::RetryAfter(wait) = decision.verdict {
@@ -155,6 +169,7 @@ async fn compare(seed: u64, n_steps: u32) {
         redis = redis.limit(name, limit).unwrap();
     }
     let mut held: Vec<(Reservation, Reservation)> = Vec::new();
+    let mut changed = Vec::new();
     for step in 0..n_steps {
         clock.advance(Duration::from_millis(random.below(150)));
         let charges: Vec<_> = every_limit()
@@ -165,7 +180,17 @@ async fn compare(seed: u64, n_steps: u32) {
         if charges.is_empty() {
             continue;
         }
-        let (ours, theirs) = match below(5) {
+        let (ours, theirs) = match below(6) {
+            5 if n_steps / 4 < step => {
+                let (name, limit) = (every_limit()[below(6) as usize].0, any_limit(&random));
+                // The script sees the last of several changes while nobody asks for a key.
+                if !changed.contains(&name) {
+                    changed.push(name);
+                    memory.change(name, limit).unwrap();
+                    redis.change(name, limit).unwrap();
+                }
+                continue;
+            }
             0 => (memory.peek(&charges).await, redis.peek(&charges).await),
             1 => {
                 let (ours, first) = memory.reserve(&charges).await.unwrap();
@@ -408,12 +433,15 @@ fn said(node: Child) -> Node {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_on_one_key_get_exactly_the_capacity() {
     let namespace = format!("two-{:x}", Random::from_system().next_u64());
-    // A token comes back each hour, so the clock stands still for this limit.
-    let words = format!("{namespace} 1 300 3600000000 1.5 16 1500 20000");
     let url = shared(Kind::Redis).unwrap();
-    let nodes: Vec<_> = (0..2).map(|_| start_node(&url, &words)).collect();
-    let nodes: Vec<_> = nodes.into_iter().map(said).collect();
-    assert_eq!(nodes.iter().map(|node| node.admitted).sum::<u64>(), 300, "{nodes:?}");
+    // Nothing comes back within an hour, so the clock stands still for these limits.
+    let of_two = |words: String| {
+        let nodes: Vec<_> = (0..2).map(|_| start_node(&url, &words)).collect();
+        let nodes: Vec<_> = nodes.into_iter().map(said).collect();
+        nodes.iter().map(|node| node.admitted).sum::<u64>()
+    };
+    assert_eq!(of_two(format!("{namespace}-b 1 300 3600000000 1.5 16 1500 20000")), 300);
+    assert_eq!(of_two(format!("{namespace}-w 1 5 3600000000 1 16 1500 20000 log")), 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -461,6 +489,97 @@ async fn a_key_has_a_limit_of_its_own_on_every_node_that_is_told_and_in_an_outag
     assert_eq!(limiter.peek(&[charge("all", "ann", 1)]).await.unwrap().capacity, 80);
     limiter.unassign("all", "ann").unwrap();
     assert_eq!(limiter.peek(&[charge("all", "ann", 1)]).await.unwrap().capacity, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_changes_keeps_what_was_spent_and_makes_no_burst() {
+    let (clock, options) = (ManualClock::new(), options());
+    let second = |capacity| Quota::new(capacity, Duration::from_secs(1)).unwrap();
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let limiter = RedisLimiter::connect(options.clone(), Arc::new(clock.clone())).await;
+        both.push(limiter.unwrap().limit("one", second(10)).unwrap());
+    }
+    let [told, untold] = both.as_slice() else { panic!("two nodes") };
+    let take = |cost| [charge("one", "ann", cost)];
+    assert!(told.acquire(&take(9)).await.unwrap().is_admitted());
+    let (_, held) = told.reserve(&take(1)).await.unwrap();
+    assert!(!untold.acquire(&take(1)).await.unwrap().is_admitted());
+    told.change("one", second(15)).unwrap();
+    assert!(told.acquire(&take(5)).await.unwrap().is_admitted(), "what is more, and no more");
+    assert_eq!(told.clone().acquire(&take(1)).await.unwrap().retry_after(), Some(SECOND));
+    // What a node that is not told decides changes nothing of what was spent.
+    assert!(!untold.acquire(&take(1)).await.unwrap().is_admitted());
+    drop(held);
+    assert!(told.acquire(&take(1)).await.unwrap().is_admitted(), "what was given back");
+    assert_eq!(told.acquire(&take(1)).await.unwrap().retry_after(), Some(SECOND), "15 are spent");
+    // Two seconds at the old rate, then an hour for each.
+    clock.advance(SECOND * 2);
+    told.change("one", Quota::new(15, Duration::from_hours(1)).unwrap()).unwrap();
+    clock.advance(SECOND * 60);
+    assert!(told.acquire(&take(2)).await.unwrap().is_admitted());
+    let refused = told.acquire(&take(1)).await.unwrap();
+    assert_eq!(refused.retry_after(), Some(Duration::from_mins(59)));
+    // As many are gone of a window, and no more than there can be.
+    told.change("one", Limit::log(Window::per_minute(12).unwrap())).unwrap();
+    let refused = told.acquire(&take(1)).await.unwrap();
+    assert_eq!((refused.capacity, refused.retry_after()), (12, Some(SECOND * 60)));
+    clock.advance(SECOND * 60);
+    assert!(told.acquire(&take(12)).await.unwrap().is_admitted());
+    let error = told.change("nobody", second(1)).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permit_counts_as_long_as_it_is_held_and_a_dead_node_gives_its_own_back() {
+    let permits = Limit::concurrent(2).unwrap();
+    let options = options().time(Time::Server).lease(Duration::from_millis(900));
+    let open = async move |options: Options| {
+        let limiter = RedisLimiter::connect(options, SystemClock::shared()).await.unwrap();
+        limiter.limit("permits", permits).unwrap()
+    };
+    let one = [charge("permits", "ann", 1)];
+    let keeps = open(options.clone()).await;
+    let (_, kept) = keeps.reserve(&one).await.unwrap();
+    // A node that dies renews nothing and gives nothing back.
+    let dying = Runtime::new().unwrap();
+    let asked = one.clone();
+    let dies = dying.spawn(async move { open(options).await.reserve(&asked).await.unwrap().1 });
+    let lost = dies.await.unwrap();
+    dying.shutdown_background();
+    assert!(!keeps.peek(&one).await.unwrap().is_admitted(), "both are out");
+    while !keeps.peek(&one).await.unwrap().is_admitted() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1_800)).await;
+    assert_eq!(keeps.peek(&one).await.unwrap().remaining, 0, "one is still out");
+    drop(kept);
+    assert_eq!(keeps.peek(&one).await.unwrap().remaining, 1, "and comes back when it is let go");
+    drop(lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permits_that_were_taken_without_redis_count_when_it_is_back_and_come_back_too() {
+    let mut server = Server::start(Kind::Redis).await.unwrap();
+    let limiter = lonely(&server, Outage::Share).await;
+    let limiter = limiter.limit("permits", Limit::concurrent(8).unwrap()).unwrap();
+    let take = |cost| [charge("permits", "ann", cost)];
+    let (_, before) = limiter.reserve(&take(3)).await.unwrap();
+    server.kill().unwrap();
+    let (decision, meanwhile) = limiter.reserve(&take(2)).await.unwrap();
+    assert!(decision.is_admitted() && decision.capacity == 2, "a quarter of eight: {decision:?}");
+    assert!(limiter.reserve(&take(1)).await.unwrap().1.is_none());
+    server.restart().await.unwrap();
+    until(&limiter, false).await;
+    // The leases are renewed right after; until then what was taken alone is not counted yet.
+    while limiter.peek(&take(4)).await.unwrap().is_admitted() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(limiter.peek(&take(3)).await.unwrap().is_admitted(), "five of eight are out");
+    drop(meanwhile);
+    assert!(limiter.peek(&take(5)).await.unwrap().is_admitted());
+    drop(before);
+    assert!(limiter.peek(&take(8)).await.unwrap().is_admitted());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,9 +53,9 @@ impl Log {
     }
 
     pub(crate) fn push(&mut self, window: &Window, cost: u32, now: u64) {
-        let length = length(window);
-        while self.0.front().is_some_and(|entry| entry.at.saturating_add(length) <= now) {
-            self.0.pop_front();
+        self.forget(window, now);
+        if cost == 0 {
+            return;
         }
         match self.0.back_mut() {
             Some(last) if last.at == now => last.cost = last.cost.saturating_add(cost),
@@ -63,6 +63,14 @@ impl Log {
                 self.make_room(window.capacity());
                 self.0.push_back(Entry { at: now, cost });
             }
+        }
+    }
+
+    /// Forgets what has left the window.
+    pub(crate) fn forget(&mut self, window: &Window, now: u64) {
+        let length = length(window);
+        while self.0.front().is_some_and(|entry| entry.at.saturating_add(length) <= now) {
+            self.0.pop_front();
         }
     }
 

@@ -226,7 +226,10 @@ impl Arithmetic {
                 Self::Fixed(old) | Self::Sliding(old),
                 Cell::Window(counter),
             ) if new.length() == old.length() => Cell::Window(counter),
-            (Self::Log(_), Self::Log(_), Cell::Log(log)) => Cell::Log(log),
+            (Self::Log(_), Self::Log(old), Cell::Log(mut log)) => {
+                log.forget(old, now);
+                Cell::Log(log)
+            }
             (Self::Concurrent(_), Self::Concurrent(_), cell @ Cell::Held(_)) => cell,
             (new, old, cell) => {
                 let spent = old.spent(Some(&cell), now).min(new.capacity());

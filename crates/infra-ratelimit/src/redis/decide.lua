@@ -1,44 +1,62 @@
 -- One decision over all keys, by the server's time, in one step.
 --
 -- ARGV: the time in microseconds, or nothing for the server's own; the mode; then for each key
---   kind, cost, capacity, size, block, is on trial, unused, paid at
--- with size the nanoseconds of one token of a bucket, or the microseconds of a window or lease.
--- Modes: acquire, peek, force (pay whatever it is), settle (give `unused` back).
+--   kind, cost, capacity, size, block, is on trial, unused, paid at, changed ago
+-- with size the nanoseconds of one token of a bucket, or the microseconds of a window or lease, and
+-- the microseconds since the limit became what it is, or nothing if it has always been so.
+-- Modes: acquire and peek, of keys that differ; force (pay whatever it is), settle (give `unused`
+-- back), renew (both: a permit begins its lease again), one key after the other.
 -- Answer: the time, then for each key
 --   0 fits, 1 wait or 2 never; nanoseconds to wait; spent before; nanoseconds until it is full
 -- A state is a packed list { kind, size, blocked until, ... } and always has a time to live.
-local WIDTH, MARGIN_MS = 8, 60000
+local WIDTH, MARGIN_MS = 9, 60000
 local now, mode = tonumber(ARGV[1]), ARGV[2]
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
-local kinds = {}
+-- How each kind counts; made when it is asked for, since a script begins anew each time.
+local makers, made = {}, {}
+local function how_of(kind)
+  if not made[kind] and makers[kind] then made[kind] = makers[kind]() end
+  return made[kind]
+end
 
--- Token bucket (GCRA): nanoseconds owed, and when.
-kinds.bucket = {
-  fresh = function(limit) return { 'bucket', limit.size, 0, 0, now } end,
-  -- What was spent of another quota stays spent.
-  resize = function(limit, state)
-    state[4] = math.min(state[4] / state[2] * limit.size, limit.capacity * limit.size)
-    state[2] = limit.size
-  end,
-  drain = function(limit, state)
-    state[4] = math.max(0, state[4] - math.max(0, now - state[5]) * 1000)
-    state[5] = math.max(state[5], now)
-  end,
-  spent = function(limit, state) return math.ceil(state[4] / limit.size) end,
-  wait = function(limit, state)
-    return state[4] + limit.cost * limit.size - limit.capacity * limit.size
-  end,
-  pay = function(limit, state, cost) state[4] = state[4] + cost * limit.size end,
-  refund = function(limit, state)
-    local gone = math.max(0, now - limit.paid_at) * 1000
-    state[4] = math.max(0, state[4] - math.max(0, limit.unused * limit.size - gone))
-  end,
-  reset = function(limit, state) return state[4] end,
-}
+-- Token bucket (GCRA): nanoseconds owed, when, and of how many tokens.
+makers.bucket = function()
+  return {
+    fresh = function(limit) return { 'bucket', limit.size, 0, 0, now, limit.capacity } end,
+    is_of = function(limit, state)
+      return state[1] == 'bucket' and state[2] == limit.size and state[6] == limit.capacity
+    end,
+    -- The fraction of a token stays too. No more is gone than there can be; but of a limit that nobody
+    -- changed here, others may hold more, so it is theirs to say.
+    resize = function(limit, state)
+      if state[1] ~= 'bucket' then return nil end
+      local part = state[4] % state[2]
+      local whole = (state[4] - part) / state[2]
+      state[4] = whole * limit.size + math.floor(part * limit.size / state[2])
+      if limit.ago then state[4] = math.min(state[4], limit.capacity * limit.size) end
+      state[2], state[6] = limit.size, limit.capacity
+      return state
+    end,
+    drain = function(limit, state)
+      state[4] = math.max(0, state[4] - math.max(0, now - state[5]) * 1000)
+      state[5] = math.max(state[5], now)
+    end,
+    spent = function(limit, state) return math.ceil(state[4] / limit.size) end,
+    wait = function(limit, state)
+      return state[4] + limit.cost * limit.size - limit.capacity * limit.size
+    end,
+    pay = function(limit, state, cost) state[4] = state[4] + cost * limit.size end,
+    refund = function(limit, state)
+      local gone = math.max(0, now - limit.paid_at) * 1000
+      state[4] = math.max(0, state[4] - math.max(0, limit.unused * limit.size - gone))
+    end,
+    reset = function(limit, state) return state[4] end,
+  }
+end
 
 -- Aligned windows: index, count of this one, count of the one before.
 local function window(counts_before)
@@ -56,8 +74,11 @@ local function window(counts_before)
     fresh = function(limit)
       return { limit.kind, limit.size, 0, math.floor(now / limit.size), 0, 0 }
     end,
+    is_of = function(limit, state) return state[1] == limit.kind and state[2] == limit.size end,
     resize = function(limit, state)
-      state[2], state[4], state[6] = limit.size, math.floor(now / limit.size), 0
+      if state[2] ~= limit.size or state[1] ~= 'fixed' and state[1] ~= 'sliding' then return nil end
+      state[1] = limit.kind
+      return state
     end,
     drain = function(limit, state)
       local passed = math.floor(now / limit.size) - state[4]
@@ -88,7 +109,8 @@ local function window(counts_before)
     end,
   }
 end
-kinds.fixed, kinds.sliding = window(false), window(true)
+makers.fixed = function() return window(false) end
+makers.sliding = function() return window(true) end
 
 -- Every admission with its time; also permits, which end with their lease at the latest.
 local function log(permit_wait)
@@ -99,7 +121,12 @@ local function log(permit_wait)
   end
   return {
     fresh = function(limit) return { limit.kind, limit.size, 0 } end,
-    resize = function(limit, state) state[2] = limit.size end,
+    is_of = function(limit, state) return state[1] == limit.kind and state[2] == limit.size end,
+    resize = function(limit, state)
+      if state[1] ~= limit.kind then return nil end
+      state[2] = limit.size
+      return state
+    end,
     drain = function(limit, state)
       local kept = { state[1], state[2], state[3] }
       for at = 4, #state, 2 do
@@ -144,7 +171,27 @@ local function log(permit_wait)
     end,
   }
 end
-kinds.log, kinds.held = log(nil), log(1000000000)
+makers.log = function() return log(nil) end
+makers.held = function() return log(1000000000) end
+
+-- Makes a state that was counted by another quota or algorithm one of this limit: what was spent when
+-- the limit changed stays spent, and the time before and after counts each at its own rate.
+local function carry(limit, state)
+  local old, today = how_of(state[1]), now
+  if not old then return limit.how.fresh(limit) end
+  now = now - (limit.ago or 0)
+  local was = { kind = state[1], size = state[2] }
+  state = old.drain(was, state) or state
+  local carried = limit.how.resize(limit, state)
+  if not carried then
+    carried = limit.how.fresh(limit)
+    carried[3] = state[3]
+    local spent = math.min(old.spent(was, state), limit.capacity)
+    if spent > 0 then limit.how.pay(limit, carried, spent) end
+  end
+  now = today
+  return carried
+end
 
 local function read(i)
   local at = 2 + (i - 1) * WIDTH
@@ -153,13 +200,14 @@ local function read(i)
     capacity = tonumber(ARGV[at + 3]), size = tonumber(ARGV[at + 4]),
     block = tonumber(ARGV[at + 5]), is_shadow = ARGV[at + 6] == '1',
     unused = tonumber(ARGV[at + 7]), paid_at = tonumber(ARGV[at + 8]),
+    ago = tonumber(ARGV[at + 9]),
   }
-  local how = kinds[limit.kind]
+  local how = how_of(limit.kind)
+  limit.how = how
   local packed = redis.call('GET', limit.key)
-  local state = packed and cmsgpack.unpack(packed)
-  if not state or state[1] ~= limit.kind then state = how.fresh(limit) end
-  if state[2] ~= limit.size then how.resize(limit, state) end
-  limit.how, limit.state = how, how.drain(limit, state) or state
+  local state = packed and cmsgpack.unpack(packed) or how.fresh(limit)
+  if not how.is_of(limit, state) then state = carry(limit, state) end
+  limit.state = how.drain(limit, state) or state
   return limit
 end
 
@@ -188,6 +236,25 @@ local function judge(limit)
   end
 end
 
+local answer = { now }
+local function tell(limit)
+  local at = #answer
+  answer[at + 1], answer[at + 2] = limit.code, math.ceil(limit.wait)
+  answer[at + 3], answer[at + 4] = limit.spent, math.ceil(limit.reset)
+end
+
+if mode ~= 'acquire' and mode ~= 'peek' then
+  for i = 1, #KEYS do
+    local limit = read(i)
+    judge(limit)
+    if mode ~= 'force' then limit.how.refund(limit, limit.state) end
+    if mode ~= 'settle' then limit.how.pay(limit, limit.state, limit.cost) end
+    write(limit)
+    tell(limit)
+  end
+  return answer
+end
+
 local limits, is_admitted = {}, true
 for i = 1, #KEYS do
   local limit = read(i)
@@ -196,15 +263,8 @@ for i = 1, #KEYS do
   if limit.code > 0 and not limit.is_shadow then is_admitted = false end
 end
 
-local answer = { now }
-for i, limit in ipairs(limits) do
-  if mode == 'force' then
-    limit.how.pay(limit, limit.state, limit.cost)
-    write(limit)
-  elseif mode == 'settle' then
-    limit.how.refund(limit, limit.state)
-    write(limit)
-  elseif is_admitted and limit.code == 0 then
+for _, limit in ipairs(limits) do
+  if is_admitted and limit.code == 0 then
     limit.how.pay(limit, limit.state, limit.cost)
     limit.reset = limit.how.reset(limit, limit.state)
     if mode == 'acquire' then write(limit) end
@@ -212,8 +272,6 @@ for i, limit in ipairs(limits) do
     limit.state[3] = now + limit.block
     write(limit)
   end
-  local at = #answer
-  answer[at + 1], answer[at + 2] = limit.code, math.ceil(limit.wait)
-  answer[at + 3], answer[at + 4] = limit.spent, math.ceil(limit.reset)
+  tell(limit)
 end
 return answer

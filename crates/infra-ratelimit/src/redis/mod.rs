@@ -21,6 +21,7 @@
 //! a Redis cluster too.
 
 mod outage;
+mod permits;
 mod script;
 mod store;
 
@@ -33,18 +34,20 @@ use std::{
 use async_trait::async_trait;
 use infra_core::{
     Clock, Error, ErrorKind, Result,
+    health::{Finding, HealthCheck},
     limit::{Charge, Decision, RateLimiter, Reservation, Settle, Verdict},
     random::Random,
 };
 
 use self::{
     outage::Share,
+    permits::Permit,
     script::{Line, Mode},
     store::Store,
 };
 use crate::{
     decision::{ACQUIRE, check, sign, worst},
-    limit::{Algorithm, Limit},
+    limit::Limit,
     limiter::Limiter,
     telemetry::{Outcome, SIGNS, count_decision},
     watch::Watch,
@@ -117,8 +120,8 @@ impl Options {
         self
     }
 
-    /// Sets how long a permit counts if its holder never lets it go, as a node that died; 10 minutes
-    /// by default. A permit that is held for longer counts no more.
+    /// Sets how long a permit counts if its node dies; 10 minutes by default. While the node lives
+    /// it renews the leases of all permits that it holds, three times in each.
     #[must_use]
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -150,11 +153,11 @@ impl Options {
 
 /// Decides over limits that are declared here and counted in Redis. Clones are the same limiter.
 ///
-/// A permit of [`Limit::concurrent`] is counted with a lease, see [`Options::lease`]. A reservation
+/// A permit of [`Limit::concurrent`] is counted with a lease, see [`Options::lease`]: it is renewed
+/// while the permit is held, so none leaks for good and none is lost. A reservation
 /// that ends is given back before the next decision of this limiter, or soon if there is none.
 #[derive(Debug, Clone)]
 pub struct RedisLimiter {
-    limits: Vec<(&'static str, Limit)>,
     store: Arc<Store>,
     share: Arc<Share>,
     outage: Outage,
@@ -185,21 +188,37 @@ impl RedisLimiter {
         let share = Arc::new(Share::new(Limiter::new(Arc::clone(&clock)), options.nodes));
         let random = Random::from_system();
         let store = Store::connect(options, clock, random, Arc::clone(&share)).await?;
-        Ok(Self { limits: Vec::new(), store, share, outage, watch: None })
+        Ok(Self { store, share, outage, watch: None })
     }
 
-    /// Declares a limit; a second one of the same name replaces it.
+    /// Declares a limit; a second one of the same name replaces it, as [`RedisLimiter::change`] does.
     ///
     /// # Errors
     ///
     /// [`Invalid`](infra_core::ErrorKind::Invalid) if a node's share of it takes more than a year to
     /// fill.
-    pub fn limit(mut self, name: &'static str, limit: impl Into<Limit>) -> Result<Self> {
-        let limit = limit.into();
-        self.share.declare(name, limit)?;
-        self.limits.retain(|(own, _)| *own != name);
-        self.limits.push((name, limit));
+    pub fn limit(self, name: &'static str, limit: impl Into<Limit>) -> Result<Self> {
+        self.share.declare(name, limit.into())?;
         Ok(self)
+    }
+
+    /// Replaces a limit while it is used, also by one that counts in another way.
+    ///
+    /// What a key has spent stays spent, as of now: one that had nothing left has the difference left
+    /// if the capacity grows, and nothing if it shrinks. The time before counts at the old rate, the
+    /// time from now on at the new one.
+    ///
+    /// It is this limiter that knows of it, so each node is told; until then the others decide by
+    /// what they have. Nothing is sent: the script carries a key over when it is next asked for. So of
+    /// several changes meanwhile it sees the last, and a key that nobody asks for until a minute after
+    /// the old limit would have been full has spent nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) if the limit is not declared, or if a node's share
+    /// of it takes more than a year to fill.
+    pub fn change(&self, name: &str, limit: impl Into<Limit>) -> Result<()> {
+        self.share.declare(self.share.name(name)?, limit.into())
     }
 
     /// Tells `watch` of near limits, refusals and what limits on trial would refuse.
@@ -261,21 +280,17 @@ impl RedisLimiter {
 
     fn lines(&self, charges: &[Charge], purpose: Mode) -> Result<Vec<Line>> {
         check(charges)?;
-        let undeclared = |charge: &Charge| {
-            Error::invalid(ACQUIRE, format!("limit {} is not declared", charge.limit))
-        };
-        let mut lines = Vec::with_capacity(charges.len());
-        for charge in charges {
-            let declared = self.limits.iter().find(|(name, _)| *name == charge.limit);
-            let (_, limit) = declared.ok_or_else(|| undeclared(charge))?;
-            if purpose == Mode::Acquire && matches!(limit.algorithm, Algorithm::Concurrent(_)) {
-                let detail = format!("limit {} is held, so it is reserved", charge.limit);
-                return Err(Error::invalid(ACQUIRE, detail));
-            }
-            let own = self.share.assigned(charge.limit, &charge.key);
-            lines.push(self.store.line(charge, own.as_ref().unwrap_or(limit)));
+        charges.iter().map(|charge| self.line(charge, purpose)).collect()
+    }
+
+    fn line(&self, charge: &Charge, purpose: Mode) -> Result<Line> {
+        let refuse = |why| Error::invalid(ACQUIRE, format!("limit {} is {why}", charge.limit));
+        let current = self.share.current(charge.limit, &charge.key);
+        let current = current.ok_or_else(|| refuse("not declared"))?;
+        if purpose == Mode::Acquire && current.limit.is_held() {
+            return Err(refuse("held, so it is reserved"));
         }
-        Ok(lines)
+        Ok(self.store.line(charge, current))
     }
 
     /// Asks Redis; none if it is lost.
@@ -319,7 +334,7 @@ impl RedisLimiter {
         for (charge, one) in charges.iter().zip(told) {
             let is_paid = decision.is_admitted() && one.decision.is_admitted();
             // Permits come and go without a decision, so what was seen of them says nothing.
-            if !matches!(one.limit.algorithm, Algorithm::Concurrent(_)) {
+            if !one.limit.is_held() {
                 self.share.note(charge, if is_paid { one.after } else { one.before });
             }
             let sign = sign(&one.limit, one.decision.verdict, one.before, one.after);
@@ -328,6 +343,21 @@ impl RedisLimiter {
             if let Some(watch) = &self.watch {
                 watch.saw(sign, charge, &one.decision);
             }
+        }
+    }
+
+    /// Returns what gives back what was paid at a time.
+    fn refund(&self, charges: &[Charge], paid_at: u64) -> Refund {
+        let is_permit = |charge: &&Charge| self.share.is_held(charge);
+        let (permits, charges): (Vec<&Charge>, Vec<&Charge>) = charges.iter().partition(is_permit);
+        let take = |charge: &Charge| self.store.permits().take(charge.clone(), paid_at);
+        Refund {
+            alone: None,
+            store: Arc::clone(&self.store),
+            share: Arc::clone(&self.share),
+            charges: charges.into_iter().cloned().collect(),
+            paid_at,
+            permits: permits.into_iter().map(take).collect(),
         }
     }
 
@@ -351,7 +381,17 @@ impl RedisLimiter {
                 let free = free.ok_or_else(|| Error::invalid(ACQUIRE, "no charge"))?;
                 Ok((free, Some(Reservation::new(Box::new(Free)))))
             }
-            Outage::Share => self.share.decide(charges, mode).await,
+            Outage::Share => {
+                let (decision, reservation) = self.share.decide(charges, mode).await?;
+                // Redis is told of the permits when it is back, if they are still out.
+                let permits: Vec<_> =
+                    charges.iter().filter(|charge| self.share.is_held(charge)).cloned().collect();
+                let both = |alone| {
+                    let told = Refund { alone: Some(alone), ..self.refund(&permits, 0) };
+                    Reservation::new(Box::new(told))
+                };
+                Ok((decision, reservation.map(both)))
+            }
         }
     }
 }
@@ -364,33 +404,54 @@ impl Settle for Free {
     fn settle(&mut self, _actual: u32) {}
 }
 
-/// Gives back to Redis what a reservation did not use.
+/// Gives back to Redis what a reservation did not use, by the limits as they are then.
 #[derive(Debug)]
 struct Refund {
+    /// What was paid while Redis was lost.
+    alone: Option<Reservation>,
     store: Arc<Store>,
-    lines: Vec<Line>,
+    share: Arc<Share>,
+    /// What is no permit.
+    charges: Vec<Charge>,
     paid_at: u64,
+    /// The numbers of the permits.
+    permits: Vec<u64>,
 }
 
 impl Refund {
-    fn end(&mut self, unused: impl Fn(&Line) -> u32) {
-        for mut line in self.lines.drain(..) {
-            let is_held = matches!(line.limit.algorithm, Algorithm::Concurrent(_));
-            line.unused = if is_held { line.cost } else { unused(&line) };
-            line.paid_at = self.paid_at;
-            if 0 < line.unused {
-                self.store.settle_later(line);
+    fn end(&mut self, unused: impl Fn(u32) -> u32) {
+        for charge in std::mem::take(&mut self.charges) {
+            self.give_back(&charge, unused(charge.cost.get()), self.paid_at);
+        }
+        for number in std::mem::take(&mut self.permits) {
+            if let Some(Permit { charge, paid_at }) = self.store.permits().give_back(number) {
+                self.give_back(&charge, charge.cost.get(), paid_at);
             }
+        }
+    }
+
+    fn give_back(&self, charge: &Charge, unused: u32, paid_at: u64) {
+        if let Some(current) = self.share.current(charge.limit, &charge.key)
+            && 0 < unused
+        {
+            let line = self.store.line(charge, current);
+            self.store.settle_later(Line { unused, paid_at, ..line });
         }
     }
 }
 
 impl Settle for Refund {
     fn settle(&mut self, actual: u32) {
-        self.end(|line| line.cost.saturating_sub(actual));
+        if let Some(alone) = self.alone.take() {
+            alone.settle(actual);
+        }
+        self.end(|cost| cost.saturating_sub(actual));
     }
 
     fn keep(&mut self) {
+        if let Some(alone) = self.alone.take() {
+            alone.keep();
+        }
         self.end(|_| 0);
     }
 }
@@ -411,15 +472,31 @@ impl RateLimiter for RedisLimiter {
         if !decision.is_admitted() {
             return Ok((decision, None));
         }
-        let lines = self.lines(charges, Mode::Reserve)?;
-        let refund = Refund { store: Arc::clone(&self.store), lines, paid_at };
-        Ok((decision, Some(Reservation::new(Box::new(refund)))))
+        Ok((decision, Some(Reservation::new(Box::new(self.refund(charges, paid_at))))))
     }
 
     async fn peek(&self, charges: &[Charge]) -> Result<Decision> {
         match self.decide(charges, Mode::Peek).await? {
             Some((_, decision)) => Ok(decision),
             None => Ok(self.decide_alone(charges, Mode::Peek).await?.0),
+        }
+    }
+}
+
+#[async_trait]
+impl HealthCheck for RedisLimiter {
+    fn name(&self) -> &'static str {
+        "limiter"
+    }
+
+    async fn check(&self) -> Finding {
+        if self.store.is_there().await {
+            return Finding::up();
+        }
+        match self.outage {
+            Outage::Share => Finding::degraded("Redis is lost: this node enforces its share"),
+            Outage::Open => Finding::degraded("Redis is lost: everything passes"),
+            Outage::Closed => Finding::down("Redis is lost: nothing passes"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A node by itself: its share of each limit, and what it let pass meanwhile.
 
-use std::{collections::HashMap, num::NonZeroU32};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use infra_core::{
     Error, ErrorKind, Result,
@@ -8,7 +8,7 @@ use infra_core::{
 };
 use parking_lot::{Mutex, RwLock};
 
-use super::script::Mode;
+use super::script::{Current, Mode};
 use crate::{declared::MOST_ASSIGNED, limit::Limit, limiter::Limiter, telemetry::UNSETTLED};
 
 /// For how many keys it is remembered what passed during an outage.
@@ -24,50 +24,67 @@ struct Seed {
     at: u64,
 }
 
-/// The shares of this node.
+/// A limit as it was declared or changed.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    limit: Limit,
+    /// When it became so; none if it has always been so.
+    changed_at: Option<u64>,
+}
+
+/// The limits, and this node's share of each.
 #[derive(Debug)]
 pub(super) struct Share {
-    limiter: Mutex<Limiter>,
+    limiter: Limiter,
     nodes: NonZeroU32,
-    limits: Mutex<Vec<(&'static str, Limit)>>,
+    limits: RwLock<Vec<(&'static str, Known)>>,
     /// The keys of each limit that have one of their own.
-    assigned: RwLock<HashMap<&'static str, HashMap<Box<str>, Limit>>>,
+    assigned: RwLock<HashMap<&'static str, HashMap<Box<str>, Known>>>,
     ledger: Mutex<Ledger>,
 }
 
 impl Share {
     pub(super) fn new(limiter: Limiter, nodes: NonZeroU32) -> Self {
         Self {
-            limiter: Mutex::new(limiter),
+            limiter,
             nodes,
-            limits: Mutex::default(),
+            limits: RwLock::default(),
             assigned: RwLock::default(),
             ledger: Mutex::default(),
         }
     }
 
+    /// Declares a limit, or replaces the one of this name.
     pub(super) fn declare(&self, name: &'static str, limit: Limit) -> Result<()> {
         let share = limit.share(self.nodes)?;
-        let mut limiter = self.limiter.lock();
-        *limiter = limiter.clone().limit(name, share);
-        let mut limits = self.limits.lock();
-        limits.retain(|(own, _)| *own != name);
-        limits.push((name, limit));
+        let mut limits = self.limits.write();
+        match limits.iter_mut().find(|(own, _)| *own == name) {
+            Some((_, known)) => *known = self.changed(limit),
+            None => limits.push((name, Known { limit, changed_at: None })),
+        }
+        drop(self.limiter.clone().limit(name, share));
         Ok(())
     }
 
+    fn changed(&self, limit: Limit) -> Known {
+        Known { limit, changed_at: Some(self.limiter.now()) }
+    }
+
     /// Returns a key's limit: one of its own, or that of all.
-    fn limit(&self, name: &str, key: &str) -> Option<Limit> {
-        self.assigned(name, key).or_else(|| Some(self.declared(name)?.1))
+    pub(super) fn current(&self, name: &str, key: &str) -> Option<Current> {
+        let own = || self.assigned.read().get(name)?.get(key).copied();
+        let Known { limit, changed_at } = own().or_else(|| Some(self.declared(name)?.1))?;
+        let ago = |at| Duration::from_nanos(self.limiter.now().saturating_sub(at));
+        Some(Current { limit, changed_ago: changed_at.map(ago) })
     }
 
-    fn declared(&self, name: &str) -> Option<(&'static str, Limit)> {
-        self.limits.lock().iter().find(|(own, _)| *own == name).copied()
+    /// Returns whether a charge is for a permit.
+    pub(super) fn is_held(&self, charge: &Charge) -> bool {
+        self.current(charge.limit, &charge.key).is_some_and(|current| current.limit.is_held())
     }
 
-    /// Returns the limit that a key has of its own.
-    pub(super) fn assigned(&self, name: &str, key: &str) -> Option<Limit> {
-        self.assigned.read().get(name)?.get(key).copied()
+    fn declared(&self, name: &str) -> Option<(&'static str, Known)> {
+        self.limits.read().iter().find(|(own, _)| *own == name).copied()
     }
 
     /// Gives a key a limit of its own, of the same algorithm as that of all.
@@ -75,7 +92,8 @@ impl Share {
         let refuse = |detail| Error::invalid("assign a limit to a key", detail);
         let (name, of_all) =
             self.declared(name).ok_or_else(|| refuse(format!("limit {name} is not declared")))?;
-        if std::mem::discriminant(&of_all.algorithm) != std::mem::discriminant(&limit.algorithm) {
+        let algorithm = |limit: &Limit| std::mem::discriminant(&limit.algorithm);
+        if algorithm(&of_all.limit) != algorithm(&limit) {
             return Err(refuse(format!("limit {name} counts in another way")));
         }
         let share = limit.share(self.nodes)?;
@@ -84,9 +102,9 @@ impl Share {
         if MOST_ASSIGNED <= keys.len() && !keys.contains_key(key) {
             return Err(Error::new(ErrorKind::Overloaded, "assign a limit to a key"));
         }
-        keys.insert(key.into(), limit);
+        keys.insert(key.into(), self.changed(limit));
         drop(assigned);
-        self.limiter().assign(name, key, share)
+        self.limiter.assign(name, key, share)
     }
 
     /// Puts a key back under the limit of all.
@@ -94,13 +112,13 @@ impl Share {
         if let Some(keys) = self.assigned.write().get_mut(name) {
             keys.remove(key);
         }
-        self.limiter().unassign(name, key)
+        self.limiter.unassign(name, key)
     }
 
     /// Forgets what a key has spent.
     pub(super) fn reset(&self, name: &'static str, key: &str) -> Result<()> {
         self.ledger.lock().remove(&(name, key.to_owned()));
-        self.limiter().reset(name, key)
+        self.limiter.reset(name, key)
     }
 
     /// Returns a declared limit's own name.
@@ -109,13 +127,9 @@ impl Share {
         self.declared(name).map(|(name, _)| name).ok_or_else(undeclared)
     }
 
-    fn limiter(&self) -> Limiter {
-        self.limiter.lock().clone()
-    }
-
     /// Notes what Redis said is spent of the whole limit: an n-th of it is spent of the share.
     pub(super) fn note(&self, charge: &Charge, spent: u32) {
-        self.limiter().set_spent(charge.limit, &charge.key, spent.div_ceil(self.nodes.get()));
+        self.limiter.set_spent(charge.limit, &charge.key, spent.div_ceil(self.nodes.get()));
     }
 
     pub(super) async fn decide(
@@ -123,45 +137,44 @@ impl Share {
         charges: &[Charge],
         mode: Mode,
     ) -> Result<(Decision, Option<Reservation>)> {
-        let limiter = self.limiter();
         if mode == Mode::Peek {
-            return Ok((limiter.peek(charges).await?, None));
+            return Ok((self.limiter.peek(charges).await?, None));
         }
-        self.remember(&limiter, charges);
+        self.remember(charges);
         if mode == Mode::Reserve {
-            return limiter.reserve(charges).await;
+            return self.limiter.reserve(charges).await;
         }
-        Ok((limiter.decide(charges)?, None))
+        Ok((self.limiter.decide(charges)?, None))
     }
 
-    fn remember(&self, limiter: &Limiter, charges: &[Charge]) {
+    fn remember(&self, charges: &[Charge]) {
         let mut ledger = self.ledger.lock();
         for charge in charges {
             let at = (charge.limit, charge.key.clone());
-            if ledger.contains_key(&at) {
+            // Permits are told by who holds them.
+            if ledger.contains_key(&at) || self.is_held(charge) {
                 continue;
             }
             if MOST_KEYS <= ledger.len() {
                 UNSETTLED.add(1);
                 continue;
             }
-            let spent = limiter.spent(charge.limit, &charge.key);
-            ledger.insert(at, Seed { spent, at: limiter.now() });
+            let spent = self.limiter.spent(charge.limit, &charge.key);
+            ledger.insert(at, Seed { spent, at: self.limiter.now() });
         }
     }
 
     /// Returns what passed since the last reconciliation and is not given back by time yet.
-    pub(super) fn passed(&self) -> Vec<(Charge, Limit)> {
-        let limiter = self.limiter();
+    pub(super) fn passed(&self) -> Vec<(Charge, Current)> {
         let mut passed = Vec::new();
         for ((name, key), seed) in &mut *self.ledger.lock() {
-            let Some(limit) = self.limit(name, key) else { continue };
-            let now = limiter.now();
-            let spent = limiter.spent(name, key);
-            let left = seed.left(limit, self.nodes, now);
+            let Some(current) = self.current(name, key) else { continue };
+            let now = self.limiter.now();
+            let spent = self.limiter.spent(name, key);
+            let left = seed.left(current.limit, self.nodes, now);
             *seed = Seed { spent, at: now };
             if let Some(cost) = NonZeroU32::new(spent.saturating_sub(left)) {
-                passed.push((Charge { limit: name, key: key.clone(), cost }, limit));
+                passed.push((Charge { limit: name, key: key.clone(), cost }, current));
             }
         }
         passed

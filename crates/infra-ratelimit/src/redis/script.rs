@@ -21,6 +21,8 @@ pub(super) enum Mode {
     Force,
     /// Gives back what was not used.
     Settle,
+    /// Begins the lease of a permit again.
+    Renew,
 }
 
 impl Mode {
@@ -30,8 +32,17 @@ impl Mode {
             Self::Peek => "peek",
             Self::Force => "force",
             Self::Settle => "settle",
+            Self::Renew => "renew",
         }
     }
+}
+
+/// A limit as it is now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Current {
+    pub(super) limit: Limit,
+    /// How long ago it became so, if it has been something else.
+    pub(super) changed_ago: Option<Duration>,
 }
 
 /// One key of a decision.
@@ -44,25 +55,27 @@ pub(super) struct Line {
     pub(super) cost: u32,
     pub(super) unused: u32,
     pub(super) paid_at: u64,
+    /// How long ago the limit became what it is, if it has been something else.
+    pub(super) changed_ago: Option<Duration>,
 }
 
 impl Line {
-    pub(super) fn new(namespace: &str, charge: &Charge, limit: &Limit, lease: Duration) -> Self {
+    pub(super) fn new(namespace: &str, charge: &Charge, current: Current, lease: Duration) -> Self {
         Self {
             name: charge.limit,
             key: format!("{{{namespace}}}:{}:{}", charge.limit, charge.key),
-            limit: *limit,
+            limit: current.limit,
             lease,
             cost: charge.cost.get(),
             unused: 0,
             paid_at: 0,
+            changed_ago: current.changed_ago,
         }
     }
 
     /// Returns the algorithm's name, and the nanoseconds of a token or the microseconds of a window.
     fn kind(&self) -> (&'static str, u64) {
-        let micros =
-            |length: Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX).max(1);
+        let micros = |length| micros(length).max(1);
         match self.limit.algorithm {
             Algorithm::Bucket(quota) => ("bucket", crate::time::nanos(quota.refill())),
             Algorithm::Fixed(window) => ("fixed", micros(window.length())),
@@ -112,14 +125,18 @@ impl Decide {
         invocation.arg(now.map_or_else(String::new, |now| now.to_string())).arg(mode.word());
         for line in lines {
             let (kind, size) = line.kind();
-            let block = u64::try_from(line.limit.block.as_micros()).unwrap_or(u64::MAX);
             invocation.key(&line.key).arg(kind).arg(line.cost).arg(line.limit.capacity());
-            invocation.arg(size).arg(block).arg(u8::from(line.limit.is_shadow));
-            invocation.arg(line.unused).arg(line.paid_at);
+            invocation.arg(size).arg(micros(line.limit.block)).arg(u8::from(line.limit.is_shadow));
+            let ago = line.changed_ago.map(|ago| micros(ago).to_string()).unwrap_or_default();
+            invocation.arg(line.unused).arg(line.paid_at).arg(ago);
         }
         let words: Vec<u64> = invocation.invoke_async(connection).await?;
         parse(&words, lines.len()).ok_or_else(|| malformed(words.len()))
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn parse(words: &[u64], n_lines: usize) -> Option<Answer> {

@@ -15,23 +15,25 @@ use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
     task::JoinHandle,
+    time::MissedTickBehavior,
 };
 
 use super::{
     Options, Time,
     outage::Share,
-    script::{Answer, Decide, Line, Mode},
+    permits::{Permit, Permits},
+    script::{Answer, Current, Decide, Line, Mode},
 };
-use crate::{
-    limit::Limit,
-    telemetry::{LOST, OUTAGES, UNSETTLED},
-};
+use crate::telemetry::{LOST, OUTAGES, UNSETTLED};
 
 /// How many ended reservations wait to be given back.
 const MOST_UNSETTLED: usize = 1 << 14;
 
 /// How many keys one script takes.
 const BATCH: usize = 64;
+
+/// The least time between two renewals of permits.
+const LEAST_LEASE: Duration = Duration::from_millis(1);
 
 /// How long an attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -57,6 +59,7 @@ struct Shared {
     /// Ended reservations that Redis has not been told of yet, also those on their way.
     n_unsettled: AtomicUsize,
     settling: AsyncMutex<()>,
+    permits: Permits,
     wake: Notify,
 }
 
@@ -88,6 +91,7 @@ impl Store {
             unsettled: Mutex::default(),
             n_unsettled: AtomicUsize::new(0),
             settling: AsyncMutex::new(()),
+            permits: Permits::default(),
             wake: Notify::new(),
         });
         if !shared.reconnect().await {
@@ -97,8 +101,8 @@ impl Store {
         Ok(Arc::new(Self { shared, is_lost, keeper }))
     }
 
-    pub(super) fn line(&self, charge: &Charge, limit: &Limit) -> Line {
-        self.shared.line(charge, limit)
+    pub(super) fn line(&self, charge: &Charge, current: Current) -> Line {
+        self.shared.line(charge, current)
     }
 
     /// Asks the script; none if Redis is lost, from now on or already.
@@ -112,35 +116,39 @@ impl Store {
 
     /// Forgets a key; false if Redis is lost, from now on or already.
     pub(super) async fn forget(&self, line: &Line) -> bool {
-        let Some(mut connection) = self.shared.connection.lock().clone() else { return false };
-        let deleted = async move {
-            redis::cmd("DEL").arg(&line.key).query_async::<u64>(&mut connection).await
-        };
-        let is_done =
-            matches!(tokio::time::timeout(self.shared.options.timeout, deleted).await, Ok(Ok(_)));
-        if !is_done {
-            self.shared.lose();
-        }
-        is_done
+        self.shared.tell(redis::cmd("DEL").arg(&line.key)).await
+    }
+
+    /// Returns whether Redis answers; if not, it is lost from now on or already.
+    pub(super) async fn is_there(&self) -> bool {
+        !self.is_lost.load(Ordering::Acquire) && self.shared.tell(&redis::cmd("PING")).await
     }
 
     /// Gives back what a reservation did not use, soon.
     pub(super) fn settle_later(&self, line: Line) {
-        let mut unsettled = self.shared.unsettled.lock();
-        if MOST_UNSETTLED <= unsettled.len() {
-            UNSETTLED.add(1);
-            return;
-        }
-        self.shared.n_unsettled.fetch_add(1, Ordering::SeqCst);
-        unsettled.push_back(line);
-        drop(unsettled);
-        self.shared.wake.notify_one();
+        self.shared.settle_later(line);
+    }
+
+    pub(super) fn permits(&self) -> &Permits {
+        &self.shared.permits
     }
 }
 
 impl Shared {
-    fn line(&self, charge: &Charge, limit: &Limit) -> Line {
-        Line::new(&self.options.namespace, charge, limit, self.options.lease)
+    fn settle_later(&self, line: Line) {
+        let mut unsettled = self.unsettled.lock();
+        if MOST_UNSETTLED <= unsettled.len() {
+            UNSETTLED.add(1);
+            return;
+        }
+        self.n_unsettled.fetch_add(1, Ordering::SeqCst);
+        unsettled.push_back(line);
+        drop(unsettled);
+        self.wake.notify_one();
+    }
+
+    fn line(&self, charge: &Charge, current: Current) -> Line {
+        Line::new(&self.options.namespace, charge, current, self.options.lease)
     }
 
     fn now(&self) -> Option<u64> {
@@ -166,6 +174,17 @@ impl Shared {
                 None
             }
         }
+    }
+
+    /// Sends a command of which only matters that it is done; false if Redis is lost.
+    async fn tell(&self, command: &redis::Cmd) -> bool {
+        let Some(mut connection) = self.connection.lock().clone() else { return false };
+        let told = command.query_async::<redis::Value>(&mut connection);
+        let is_done = matches!(tokio::time::timeout(self.options.timeout, told).await, Ok(Ok(_)));
+        if !is_done {
+            self.lose();
+        }
+        is_done
     }
 
     fn lose(&self) {
@@ -200,12 +219,35 @@ impl Shared {
         drop(turn);
     }
 
+    /// Begins the leases of all permits that are out again, and tells of them a Redis that has forgotten.
+    async fn renew(&self, share: &Share) {
+        for batch in self.permits.all().chunks(BATCH) {
+            let line = |(number, permit): &(u64, Permit)| {
+                let charge = &permit.charge;
+                let current = share.current(charge.limit, &charge.key)?;
+                let (unused, paid_at) = (charge.cost.get(), permit.paid_at);
+                let line = Line { unused, paid_at, ..self.line(charge, current) };
+                current.limit.is_held().then_some((*number, line))
+            };
+            let (numbers, lines): (Vec<_>, Vec<_>) = batch.iter().filter_map(line).unzip();
+            if lines.is_empty() {
+                continue;
+            }
+            let Some(Answer { now, .. }) = self.run(&lines, Mode::Renew).await else { return };
+            for (number, line) in numbers.into_iter().zip(lines) {
+                if !self.permits.renewed(number, now) {
+                    self.settle_later(Line { paid_at: now, ..line });
+                }
+            }
+        }
+    }
+
     /// Adds what passed while Redis was lost; false if it is lost again.
     async fn merge(&self, share: &Share) -> bool {
         let passed = share.passed();
         for batch in passed.chunks(BATCH) {
             let lines: Vec<_> =
-                batch.iter().map(|(charge, limit)| self.line(charge, limit)).collect();
+                batch.iter().map(|(charge, current)| self.line(charge, *current)).collect();
             if self.run(&lines, Mode::Force).await.is_none() {
                 UNSETTLED.add(lines.len().try_into().unwrap_or(u64::MAX));
                 return false;
@@ -225,6 +267,7 @@ impl Shared {
         if self.merge(share).await {
             share.forget();
         }
+        self.renew(share).await;
     }
 
     /// Returns a pause between half and one and a half of the mean.
@@ -242,8 +285,11 @@ impl Drop for Told<'_> {
     }
 }
 
-/// Gives back what reservations did not use, and brings a lost Redis back.
+/// Gives back what reservations did not use, renews the leases of permits, and brings a lost Redis
+/// back.
 async fn keep(shared: Arc<Shared>, share: Arc<Share>) {
+    let mut renewals = tokio::time::interval((shared.options.lease / 3).max(LEAST_LEASE));
+    renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if shared.is_lost.load(Ordering::Acquire) {
             tokio::time::sleep(shared.pause()).await;
@@ -251,6 +297,9 @@ async fn keep(shared: Arc<Shared>, share: Arc<Share>) {
             continue;
         }
         shared.settle().await;
-        shared.wake.notified().await;
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            _ = renewals.tick() => shared.renew(&share).await,
+        }
     }
 }
