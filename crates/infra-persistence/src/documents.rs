@@ -120,29 +120,59 @@ impl Documents {
         limit: usize,
         mut take: impl FnMut(&[u8], &[u8]) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let mut found = Vec::new();
-        let mut failed = None;
-        if limit == 0 || layout::is_empty(&range) {
-            return Ok(found);
+        let mut found = Found::new(limit);
+        if found.is_full() || layout::is_empty(&range) {
+            return Ok(Vec::new());
         }
-        let mut visit = |at: &[u8], value: &[u8]| match take(at, value) {
-            Ok(taken) => {
-                found.push(taken);
-                found.len() < limit
-            }
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        };
+        let mut visit = |at: &[u8], value: &[u8]| found.take(|| take(at, value));
         let visited = self.engine.visit(range, is_reverse, &mut visit);
         visited.map_err(|cause| io_error("scan documents", cause))?;
-        failed.map_or(Ok(found), Err)
+        found.end()
+    }
+}
+
+/// What a visit has found so far, up to a limit or the first failure.
+struct Found<T> {
+    all: Vec<T>,
+    limit: usize,
+    failed: Option<Error>,
+}
+
+impl<T> Found<T> {
+    const fn new(limit: usize) -> Self {
+        Self { all: Vec::new(), limit, failed: None }
+    }
+
+    const fn is_full(&self) -> bool {
+        self.limit <= self.all.len()
+    }
+
+    /// Takes what `make` makes; returns whether to go on.
+    fn take(&mut self, make: impl FnOnce() -> Result<T>) -> bool {
+        match make() {
+            Ok(value) => {
+                self.all.push(value);
+                !self.is_full()
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                false
+            }
+        }
+    }
+
+    fn end(self) -> Result<Vec<T>> {
+        self.failed.map_or(Ok(self.all), Err)
     }
 }
 
 fn broken_key() -> Error {
     Error::new(ErrorKind::Corrupt, "scan documents").detail("a key's format is broken")
+}
+
+fn broken_term(key: &[u8]) -> Error {
+    let detail = format!("a term names {}, which is not there", key.escape_ascii());
+    Error::new(ErrorKind::Corrupt, "query documents").detail(detail)
 }
 
 #[async_trait]
@@ -200,13 +230,22 @@ impl DocumentStore for Documents {
 
     async fn query(&self, collection: &Collection, query: Query) -> Result<Vec<Document>> {
         let range = layout::query(collection, &query);
-        let keys = self.collect(range, query.is_reverse, query.limit, |at, _| {
-            let (_, key) = layout::read_term(at).ok_or_else(broken_key)?;
-            Ok(Bytes::copy_from_slice(key))
-        })?;
-        let found = self.get_many(collection, &keys).await?;
-        // A document that was deleted between the two reads is simply not there any more.
-        Ok(found.into_iter().flatten().collect())
+        let target =
+            |at: &[u8]| layout::read_term(at).map(|(_, key)| layout::document(collection, key));
+        let mut found = Found::new(query.limit);
+        if found.is_full() || layout::is_empty(&range) {
+            return Ok(Vec::new());
+        }
+        let mut visit = |at: &[u8], value: Option<&[u8]>| {
+            found.take(|| {
+                let (_, key) = layout::read_term(at).ok_or_else(broken_key)?;
+                let value = value.ok_or_else(|| broken_term(key))?;
+                value::decode(key, &layout::document(collection, key), value)
+            })
+        };
+        let visited = self.engine.visit_targets(range, query.is_reverse, &target, &mut visit);
+        visited.map_err(|cause| io_error("query documents", cause))?;
+        found.end()
     }
 
     async fn count(&self, collection: &Collection, prefix: &[u8]) -> Result<u64> {

@@ -13,7 +13,7 @@ use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::{
     documents::{Documents, Setup},
-    engine::{Change, Engine, Range, Visit},
+    engine::{Change, Engine, Range, Target, Visit, VisitTarget},
     judge::io_error,
     layout,
     telemetry::POISONED,
@@ -147,6 +147,28 @@ impl Engine for Fjall {
         while let Some(entry) = if is_reverse { entries.next_back() } else { entries.next() } {
             let (key, value) = entry.into_inner().map_err(io_of)?;
             if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_targets(
+        &self,
+        range: Range,
+        is_reverse: bool,
+        target: &Target<'_>,
+        visit: &mut VisitTarget<'_>,
+    ) -> io::Result<()> {
+        let instant = self.database.0.snapshot();
+        let mut entries = instant.range(&self.map.0, range);
+        while let Some(entry) = if is_reverse { entries.next_back() } else { entries.next() } {
+            let key = entry.key().map_err(io_of)?;
+            let value = match target(&key) {
+                Some(target) => instant.get(&self.map.0, target).map_err(io_of)?,
+                None => None,
+            };
+            if !visit(&key, value.as_deref()) {
                 break;
             }
         }

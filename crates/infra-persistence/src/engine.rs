@@ -11,6 +11,12 @@ pub(crate) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 /// Takes a key and its value; returns whether to go on.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
+/// Makes the key of another entry of a key, if it has one.
+pub(crate) type Target<'a> = dyn Fn(&[u8]) -> Option<Vec<u8>> + 'a;
+
+/// Takes a key and the value of its target; returns whether to go on.
+pub(crate) type VisitTarget<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> bool + 'a;
+
 /// An ordered map of bytes.
 pub(crate) trait Engine: Send + Sync + Debug + 'static {
     /// Returns the value of a key.
@@ -18,6 +24,16 @@ pub(crate) trait Engine: Send + Sync + Debug + 'static {
 
     /// Visits the keys of a range in order, or in reverse.
     fn visit(&self, range: Range, is_reverse: bool, visit: &mut Visit<'_>) -> io::Result<()>;
+
+    /// Visits the keys of a range in order, or in reverse, each with the value of its target, all as they
+    /// were at one instant.
+    fn visit_targets(
+        &self,
+        range: Range,
+        is_reverse: bool,
+        target: &Target<'_>,
+        visit: &mut VisitTarget<'_>,
+    ) -> io::Result<()>;
 
     /// Visits all keys in order, as they were at one instant, whatever is applied meanwhile.
     fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()>;

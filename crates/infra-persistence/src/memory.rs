@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use crate::{
     documents::{Documents, Setup},
-    engine::{Change, Engine, Range, Visit},
+    engine::{Change, Engine, Range, Target, Visit, VisitTarget},
     witness::Mark,
 };
 
@@ -25,6 +25,24 @@ impl Engine for Memory {
         while let Some((key, value)) = if is_reverse { entries.next_back() } else { entries.next() }
         {
             if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_targets(
+        &self,
+        range: Range,
+        is_reverse: bool,
+        target: &Target<'_>,
+        visit: &mut VisitTarget<'_>,
+    ) -> io::Result<()> {
+        let map = self.0.read();
+        let mut keys = map.range(range).map(|(key, _)| key);
+        while let Some(key) = if is_reverse { keys.next_back() } else { keys.next() } {
+            let value = target(key).and_then(|target| map.get(&target));
+            if !visit(key, value.map(Vec::as_slice)) {
                 break;
             }
         }

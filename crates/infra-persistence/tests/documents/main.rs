@@ -9,6 +9,7 @@
 )]
 
 mod damage;
+mod instant;
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
