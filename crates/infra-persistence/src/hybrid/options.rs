@@ -68,7 +68,7 @@ impl HybridOptions {
     /// has to stay in memory: one that was pushed out counts from its save.
     #[must_use]
     pub const fn idle(mut self, idle: Duration) -> Self {
-        self.idle = Some(idle);
+        (self.idle, self.limits.ages) = (Some(idle), true);
         self
     }
 

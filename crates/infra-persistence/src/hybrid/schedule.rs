@@ -49,6 +49,8 @@ type Place = (i128, u64);
 pub(super) struct Schedule {
     ageing: Duration,
     tickets: HashMap<Bytes, Ticket>,
+    /// How many of them have each priority, the lowest first.
+    counts: [usize; 4],
     ready: BTreeMap<Place, Bytes>,
     delayed: BTreeMap<(Timestamp, u64), Bytes>,
     /// The keys of hand-overs that are under way, and whether the entity was removed meanwhile.
@@ -73,7 +75,13 @@ impl Schedule {
         self.last += 1;
         let ticket = Ticket { number: self.last, ..ticket };
         self.delayed.insert((ticket.due, ticket.number), key.clone());
+        *self.count(ticket.priority) += 1;
         self.tickets.insert(key, ticket);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are as many counts as priorities")]
+    const fn count(&mut self, priority: Priority) -> &mut usize {
+        &mut self.counts[priority as usize]
     }
 
     /// Takes the ticket of a key away.
@@ -81,6 +89,7 @@ impl Schedule {
         if let Some(ticket) = self.tickets.remove(key) {
             self.ready.remove(&self.place(&ticket));
             self.delayed.remove(&(ticket.due, ticket.number));
+            *self.count(ticket.priority) -= 1;
         }
     }
 
@@ -98,13 +107,12 @@ impl Schedule {
     }
 
     pub(super) fn len_of(&self, priority: Priority) -> usize {
-        self.tickets.values().filter(|ticket| ticket.priority == priority).count()
+        self.counts.get(priority as usize).copied().unwrap_or(0)
     }
 
     /// Returns how many wait of the priority of which the most do.
     pub(super) fn longest(&self) -> usize {
-        let all = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
-        all.map(|priority| self.len_of(priority)).into_iter().max().unwrap_or(0)
+        self.counts.into_iter().max().unwrap_or(0)
     }
 
     /// Makes all that are delayed ready.
@@ -117,7 +125,7 @@ impl Schedule {
         }
     }
 
-    /// Makes those ready whose time has come, and returns how many are ready.
+    /// Makes those ready whose time has come, and returns how many could be taken.
     pub(super) fn promote(&mut self, now: Timestamp) -> usize {
         while let Some(entry) = self.delayed.first_entry()
             && entry.key().0 <= now
@@ -127,7 +135,11 @@ impl Schedule {
                 self.ready.insert(self.place(ticket), key);
             }
         }
-        self.ready.values().filter(|key| !self.flying.contains_key(*key)).count()
+        // Few fly at once; of all that wait there may be thousands, and this is asked at each landing.
+        let is_ready = |key: &&Bytes| {
+            self.tickets.get(*key).is_some_and(|own| self.ready.contains_key(&self.place(own)))
+        };
+        self.ready.len() - self.flying.keys().filter(is_ready).count()
     }
 
     /// Returns when the next delayed one is due.
@@ -160,6 +172,10 @@ impl Schedule {
         if let Some(is_overtaken) = self.flying.get_mut(key) {
             *is_overtaken = true;
         }
+    }
+
+    pub(super) fn is_flying(&self, key: &Bytes) -> bool {
+        self.flying.contains_key(key)
     }
 
     pub(super) fn is_overtaken(&self, key: &Bytes) -> bool {
@@ -214,7 +230,17 @@ mod tests {
         for (key, priority) in mix {
             schedule.insert(Bytes::from(key), ticket(priority, 5));
         }
-        assert_eq!(order(&mut schedule, 5), ["b", "e", "d", "c", "a", "f"]);
+        let counts = |schedule: &Schedule| {
+            let all = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+            (all.map(|priority| schedule.len_of(priority)), schedule.longest())
+        };
+        assert_eq!(counts(&schedule), ([2, 1, 1, 2], 2));
+        schedule.insert(Bytes::from("f"), ticket(Priority::Normal, 5));
+        schedule.remove(&Bytes::from("a"));
+        assert_eq!(counts(&schedule), ([0, 2, 1, 2], 2));
+        assert_eq!(schedule.promote(Timestamp::from_millis(5)), 5);
+        assert_eq!(order(&mut schedule, 5), ["b", "e", "d", "c", "f"]);
+        assert_eq!(schedule.promote(Timestamp::from_millis(5)), 0);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Limits {
     pub(crate) bytes: usize,
     pub(crate) overflow: Overflow,
     pub(crate) absence: Duration,
+    /// Whether the time of each use is kept; who looks for idle ones needs it.
+    pub(crate) ages: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -33,6 +35,7 @@ impl Limits {
             bytes: usize::MAX,
             overflow: Overflow::Refuse,
             absence: Duration::from_secs(1),
+            ages: false,
             clock: SystemClock::shared(),
         }
     }

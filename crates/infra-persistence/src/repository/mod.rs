@@ -3,10 +3,12 @@
 mod boards;
 mod entity;
 mod limits;
+mod names;
 mod pending;
 mod residents;
 mod results;
 mod rooms;
+mod shards;
 mod statistics;
 mod typed;
 

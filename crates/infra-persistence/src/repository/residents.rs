@@ -2,14 +2,15 @@
 //! the store.
 //!
 //! A key is in one of 64 shards. A reader takes its shard's lock for reading and notes the use by a
-//! number. Who needs room takes the order's lock, and under it the shards' (never the other way
-//! round): a heap names the next to leave, lazily. A use does not touch the heap; what comes to its
-//! top and was used since is put back under its new number. So exactly the longest unused one leaves.
+//! number; a reader by a unique value finds the entity under the lock of a part of the index, and need
+//! not know its key. Who needs room takes the order's lock, and under it the shards', and under one of
+//! those an index's (never the other way round): a heap names the next to leave, lazily. A use does not
+//! touch the heap; what comes to its top and was used since is put back under its new number. So exactly
+//! the longest unused one leaves.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,10 +19,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use hashbrown::HashTable;
 use infra_core::{
     Clock as _, Error, ErrorKind, Result,
     clock::{Instant, Timestamp},
-    id::IndexName,
     store::Term,
 };
 use parking_lot::{Mutex, RwLock};
@@ -30,13 +31,13 @@ use tokio::sync::{Notify, OnceCell};
 use super::{
     entity::{Standing, Stored},
     limits::{Limits, Overflow, Usage},
+    names::Names,
+    shards::{Shards, put, take},
 };
 use crate::telemetry::{EVICTED, HITS, REFUSED};
 
-const SHARDS: usize = 64;
-
-/// How many hits a shard counts before it tells the metrics.
-const HITS_TOLD: u64 = 64;
+/// After how many uses the metrics are told of them.
+const USES_TOLD: u64 = 64;
 
 /// The most keys of a shard that are remembered as absent.
 const ABSENT: usize = 1_024;
@@ -52,11 +53,12 @@ pub(crate) struct Facts {
 
 #[derive(Debug)]
 struct Resident<E> {
+    key: Bytes,
     stored: Stored<E>,
     facts: Facts,
     /// The number of its last use.
     used: AtomicU64,
-    /// The time of its last use, in milliseconds.
+    /// The time of its last use in milliseconds, if ages are kept.
     touched: AtomicU64,
 }
 
@@ -65,7 +67,7 @@ pub(crate) type Load<E> = Arc<OnceCell<Option<Stored<E>>>>;
 
 #[derive(Debug)]
 struct Shard<E> {
-    entities: HashMap<Bytes, Resident<E>>,
+    entities: HashTable<Arc<Resident<E>>>,
     /// How many writes are on their way to each key, and how many there were since it had none.
     writing: HashMap<Bytes, (u32, u32)>,
     loading: HashMap<Bytes, Load<E>>,
@@ -73,19 +75,55 @@ struct Shard<E> {
     absent: HashMap<Bytes, Instant>,
     /// How many writes have ended.
     changes: u64,
-    hits: AtomicU64,
 }
 
 impl<E> Default for Shard<E> {
     fn default() -> Self {
         Self {
-            entities: HashMap::new(),
+            entities: HashTable::new(),
             writing: HashMap::new(),
             loading: HashMap::new(),
             absent: HashMap::new(),
             changes: 0,
-            hits: AtomicU64::new(0),
         }
+    }
+}
+
+impl<E> Shard<E> {
+    fn get(&self, hash: u64, key: &[u8]) -> Option<&Arc<Resident<E>>> {
+        self.entities.find(hash, |own| own.key == key)
+    }
+}
+
+/// The numbers that uses are given, alone in their part of the processor's cache: all readers write
+/// there, and nothing that they only read is to be fetched again for it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Uses {
+    all: AtomicU64,
+    /// Of these, entities that came into memory; the others are hits.
+    arrivals: AtomicU64,
+    /// How many hits the metrics were told.
+    told: AtomicU64,
+}
+
+impl Uses {
+    fn next(&self) -> u64 {
+        self.all.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn arrive(&self) -> u64 {
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
+        self.next()
+    }
+
+    fn hits(&self) -> u64 {
+        self.all.load(Ordering::Relaxed).saturating_sub(self.arrivals.load(Ordering::Relaxed))
+    }
+
+    fn tell(&self) {
+        let hits = self.hits();
+        HITS.add(hits.saturating_sub(self.told.fetch_max(hits, Ordering::Relaxed)));
     }
 }
 
@@ -110,18 +148,13 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 pub(crate) struct Residents<E> {
     limits: Limits,
-    hasher: RandomState,
-    shards: Vec<RwLock<Shard<E>>>,
-    /// Which key has a unique value, by index; of entities in memory.
-    names: RwLock<HashMap<IndexName, Arc<Names>>>,
-    uses: AtomicU64,
+    shards: Shards<Shard<E>>,
+    names: Names<Resident<E>>,
+    uses: Uses,
     order: Mutex<Order>,
     room: Notify,
     pub(crate) tally: Tally,
 }
-
-#[derive(Debug, Default)]
-struct Names(Vec<RwLock<HashMap<Bytes, Bytes>>>);
 
 /// What a reader finds.
 pub(crate) enum Found<E> {
@@ -140,50 +173,48 @@ pub(crate) struct Room {
 
 impl<E> Residents<E> {
     pub(crate) fn new(limits: Limits) -> Self {
-        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        let (hasher, uses) = (RandomState::new(), AtomicU64::new(1));
-        let (order, room) = (Mutex::default(), Notify::new());
-        let (names, tally) = (RwLock::default(), Tally::default());
-        Self { limits, hasher, shards, names, uses, order, room, tally }
+        let (shards, names, uses) = (Shards::new(), Names::new(), Uses::default());
+        let (order, room, tally) = (Mutex::default(), Notify::new(), Tally::default());
+        Self { limits, shards, names, uses, order, room, tally }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
-    fn of<'a, T>(&self, shards: &'a [RwLock<T>], key: &[u8]) -> &'a RwLock<T> {
-        let hash = self.hasher.hash_one(key);
-        &shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    fn shard(&self, key: &[u8]) -> (u64, &RwLock<Shard<E>>) {
+        let hash = self.shards.hash(key);
+        (hash, self.shards.of(hash))
     }
 
-    fn shard(&self, key: &[u8]) -> &RwLock<Shard<E>> {
-        self.of(&self.shards, key)
+    /// Notes a use, and returns what was used.
+    fn used(&self, resident: &Resident<E>) -> Stored<E> {
+        let number = self.uses.next();
+        // Numbers and times of uses guard nothing; the newest of two may be lost.
+        resident.used.store(number, Ordering::Relaxed);
+        if self.limits.ages {
+            resident.touched.store(self.limits.clock.wall().as_millis(), Ordering::Relaxed);
+        }
+        if number.is_multiple_of(USES_TOLD) {
+            self.uses.tell();
+        }
+        resident.stored.clone()
     }
 
     /// Returns an entity that is in memory, which counts as a use.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Stored<E>> {
-        let shard = self.shard(key).read();
-        let resident = shard.entities.get(key)?;
-        // Numbers and times of uses guard nothing; the newest of two may be lost.
-        resident.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        resident.touched.store(self.limits.clock.wall().as_millis(), Ordering::Relaxed);
-        let hits = shard.hits.fetch_add(1, Ordering::Relaxed) + 1;
-        if hits.is_multiple_of(HITS_TOLD) {
-            HITS.add(HITS_TOLD);
-        }
-        Some(resident.stored.clone())
+        let (hash, shard) = self.shard(key);
+        shard.read().get(hash, key).map(|resident| self.used(resident))
     }
 
-    /// Returns an entity that is in memory without a use, and when it was used last.
+    /// Returns the entity in memory that has a unique value, which counts as a use.
+    pub(crate) fn get_unique(&self, index: &str, value: &[u8]) -> Option<Stored<E>> {
+        self.names.find(index, value, |resident| self.used(resident))
+    }
+
+    /// Returns an entity that is in memory without a use, and when it was used last, if ages are kept.
     pub(crate) fn peek(&self, key: &[u8]) -> Option<(Stored<E>, Timestamp)> {
-        let shard = self.shard(key).read();
-        let resident = shard.entities.get(key)?;
+        let (hash, shard) = self.shard(key);
+        let shard = shard.read();
+        let resident = shard.get(hash, key)?;
         let touched = Timestamp::from_millis(resident.touched.load(Ordering::Relaxed));
         Some((resident.stored.clone(), touched))
-    }
-
-    /// Returns the key that has a unique value, if an entity in memory has it.
-    pub(crate) fn key_of(&self, index: &str, value: &[u8]) -> Option<Bytes> {
-        let names = Arc::clone(self.names.read().get(index)?);
-        let values = self.of(&names.0, value).read();
-        values.get(value).cloned()
     }
 
     /// Returns an entity, or the load to wait for.
@@ -192,8 +223,9 @@ impl<E> Residents<E> {
             return Found::Here(stored);
         }
         let now = self.limits.clock.now();
-        let mut shard = self.shard(key).write();
-        if let Some(resident) = shard.entities.get(key) {
+        let (hash, shard) = self.shard(key);
+        let mut shard = shard.write();
+        if let Some(resident) = shard.get(hash, key) {
             return Found::Here(resident.stored.clone());
         }
         if shard.absent.get(key).is_some_and(|until| now < *until) {
@@ -206,7 +238,7 @@ impl<E> Residents<E> {
 
     /// Forgets a load that nobody else waits for, or that has come.
     pub(crate) fn loaded(&self, key: &Bytes, load: &Load<E>) {
-        let mut shard = self.shard(key).write();
+        let mut shard = self.shard(key).1.write();
         let is_it = shard.loading.get(key).is_some_and(|own| Arc::ptr_eq(own, load));
         if is_it && (load.initialized() || Arc::strong_count(load) <= 2) {
             shard.loading.remove(key);
@@ -215,7 +247,7 @@ impl<E> Residents<E> {
 
     /// Returns how many writes of the key's shard have ended.
     pub(crate) fn changes(&self, key: &Bytes) -> u64 {
-        self.shard(key).read().changes
+        self.shard(key).1.read().changes
     }
 
     /// Keeps what was read when `changes` writes had ended, unless it may be older than what is
@@ -229,8 +261,9 @@ impl<E> Residents<E> {
     ) -> Option<Stored<E>> {
         let room = read.as_ref().and_then(|(_, facts)| self.take(1, facts.bytes));
         let until = self.limits.clock.now() + self.limits.absence;
-        let mut shard = self.shard(key).write();
-        let resident = shard.entities.get(key).map(|own| own.stored.clone());
+        let (hash, shard) = self.shard(key);
+        let mut shard = shard.write();
+        let resident = shard.get(hash, key).map(|own| own.stored.clone());
         let is_newest = changes == shard.changes && !shard.writing.contains_key(key);
         let may_stay = is_newest && resident.is_none();
         match (read, room) {
@@ -257,42 +290,30 @@ impl<E> Residents<E> {
 
     /// Puts an entity into its shard; the room for it is taken already.
     fn insert(&self, shard: &mut Shard<E>, key: &Bytes, (stored, facts): (Stored<E>, Facts)) {
-        for term in &facts.terms {
-            let names = self.names_of(&term.index);
-            self.of(&names.0, &term.value).write().insert(term.value.clone(), key.clone());
-        }
-        let used = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
+        let used = AtomicU64::new(self.uses.arrive());
         let touched = AtomicU64::new(self.limits.clock.wall().as_millis());
+        let resident = Arc::new(Resident { key: key.clone(), stored, facts, used, touched });
+        self.names.insert(&resident.facts.terms, &resident);
         shard.absent.remove(key);
-        shard.entities.insert(key.clone(), Resident { stored, facts, used, touched });
-    }
-
-    fn names_of(&self, index: &IndexName) -> Arc<Names> {
-        if let Some(names) = self.names.read().get(index) {
-            return Arc::clone(names);
-        }
-        let fresh = || Arc::new(Names((0..SHARDS).map(|_| RwLock::default()).collect()));
-        Arc::clone(self.names.write().entry(index.clone()).or_insert_with(fresh))
+        let is_it = |own: &Arc<Resident<E>>| own.key == *key;
+        let hash_of = |own: &Arc<Resident<E>>| self.shards.hash(&own.key);
+        put(&mut shard.entities, self.shards.hash(key), resident, is_it, hash_of);
     }
 
     /// Takes an entity out of its shard and returns the room that it had.
     fn remove(&self, shard: &mut Shard<E>, key: &Bytes) -> Option<Room> {
-        let resident = shard.entities.remove(key)?;
-        for term in &resident.facts.terms {
-            let names = self.names_of(&term.index);
-            let mut names = self.of(&names.0, &term.value).write();
-            if names.get(&term.value) == Some(key) {
-                names.remove(&term.value);
-            }
-        }
+        let hash = self.shards.hash(key);
+        let resident = take(&mut shard.entities, hash, |own| own.key == *key)?;
+        self.names.remove(&resident.facts.terms, &resident);
         Some(Room { entries: 1, bytes: resident.facts.bytes })
     }
 
     /// Names an entity as one that may leave, unless it is active.
     fn queue(&self, key: &Bytes) {
         let mut order = self.order.lock();
-        let shard = self.shard(key).read();
-        let Some(resident) = shard.entities.get(key) else { return };
+        let (hash, shard) = self.shard(key);
+        let shard = shard.read();
+        let Some(resident) = shard.get(hash, key) else { return };
         if resident.facts.standing == Standing::Active {
             return;
         }
@@ -309,11 +330,11 @@ impl<E> Residents<E> {
     fn evictable(&self) -> impl Iterator<Item = Reverse<(Standing, u64, Bytes)>> {
         self.shards.iter().flat_map(|shard| {
             let shard = shard.read();
-            let leave = |(key, resident): (&Bytes, &Resident<E>)| {
+            let leave = |resident: &Arc<Resident<E>>| {
                 let standing = resident.facts.standing;
                 let used = resident.used.load(Ordering::Relaxed);
                 let may_leave = standing != Standing::Active;
-                may_leave.then(|| Reverse((standing, used, key.clone())))
+                may_leave.then(|| Reverse((standing, used, resident.key.clone())))
             };
             shard.entities.iter().filter_map(leave).collect::<Vec<_>>()
         })
@@ -331,8 +352,9 @@ impl<E> Residents<E> {
         }
         while !fits(&order) {
             let Reverse((standing, used, key)) = order.leaving.pop()?;
-            let mut shard = self.shard(&key).write();
-            let Some(resident) = shard.entities.get(&key) else { continue };
+            let (hash, shard) = self.shard(&key);
+            let mut shard = shard.write();
+            let Some(resident) = shard.get(hash, &key) else { continue };
             let (now_standing, now_used) =
                 (resident.facts.standing, resident.used.load(Ordering::Relaxed));
             if now_standing == Standing::Active {
@@ -366,7 +388,10 @@ impl<E> Residents<E> {
 
     /// Takes room for an active entity, or says that there is none, as the policy has it.
     pub(crate) async fn admit(&self, key: &Bytes, bytes: usize) -> Result<Room> {
-        let has = || self.shard(key).read().entities.get(key).map(|own| own.facts.bytes);
+        let has = || {
+            let (hash, shard) = self.shard(key);
+            shard.read().get(hash, key).map(|own| own.facts.bytes)
+        };
         let wanted = || match has() {
             // What is there already needs room for its growth alone.
             Some(own) => (0, bytes.saturating_sub(own)),
@@ -409,7 +434,7 @@ impl<E> Residents<E> {
     /// Notes that keys are written: what is in memory stays until that has ended.
     pub(crate) fn begin(&self, keys: &[Bytes]) {
         for key in keys {
-            let mut shard = self.shard(key).write();
+            let mut shard = self.shard(key).1.write();
             let (now, all) = shard.writing.entry(key.clone()).or_default();
             (*now, *all) = (*now + 1, *all + 1);
             shard.loading.remove(key);
@@ -419,7 +444,7 @@ impl<E> Residents<E> {
     /// Notes that a write of a key has ended, and what memory is to have of it: an entity if the
     /// write was alone, else nothing, for another one may have come later and ended sooner.
     pub(crate) fn end(&self, key: &Bytes, written: Option<(Stored<E>, Facts)>, room: Option<Room>) {
-        let mut shard = self.shard(key).write();
+        let mut shard = self.shard(key).1.write();
         shard.changes += 1;
         shard.loading.remove(key);
         shard.absent.remove(key);
@@ -460,9 +485,9 @@ impl<E> Residents<E> {
     /// Returns what is in memory and not over, the most recently used first.
     pub(crate) fn recent(&self, limit: usize) -> Vec<Stored<E>> {
         let mut all: Vec<(u64, Stored<E>)> = Vec::new();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let shard = shard.read();
-            let live = shard.entities.values();
+            let live = shard.entities.iter();
             let live = live.filter(|own| own.facts.standing != Standing::Completed);
             all.extend(live.map(|own| (own.used.load(Ordering::Relaxed), own.stored.clone())));
         }
@@ -477,10 +502,10 @@ impl<E> Residents<E> {
             (usage.entries, usage.bytes) = (order.entries, order.bytes);
             (usage.evicted, usage.refused) = (order.evicted, order.refused);
         }
-        for shard in &self.shards {
+        usage.hits = self.uses.hits();
+        for shard in self.shards.iter() {
             let shard = shard.read();
-            usage.hits += shard.hits.load(Ordering::Relaxed);
-            let active = shard.entities.values();
+            let active = shard.entities.iter();
             usage.active += active.filter(|own| own.facts.standing == Standing::Active).count();
         }
         usage.known_absent = self.tally.known_absent.load(Ordering::Relaxed);

@@ -306,7 +306,7 @@ impl<E: Entity> Repository<E> {
 
     /// Returns an entity in memory by a unique value, without waiting for anything.
     pub fn resident(&self, index: &str, value: &[u8]) -> Option<Stored<E>> {
-        self.residents.get(&self.residents.key_of(index, value)?)
+        self.residents.get_unique(index, value)
     }
 
     /// Returns an entity in memory by its key, without waiting for anything; it counts as a use.
