@@ -2,7 +2,8 @@
 
 use std::{
     error::Error,
-    io::Write,
+    fs::File,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,7 +16,7 @@ use game_server::{
     declarations, exporter, generate,
     observe::{Instruments, sink},
     server::Server,
-    simulate::simulate,
+    simulate::{export, simulate},
     verify::verify,
 };
 use infra_core::{Clock as _, SystemClock};
@@ -29,7 +30,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.job {
-        Some(Job::Simulate { games, seed }) => run_simulation(games, seed),
+        Some(Job::Simulate { games, seed, events }) => run_simulation(games, seed, events),
         Some(Job::Backup { data, to }) => run_backup(&data, &to),
         Some(Job::Generate { folder }) => run_generation(&folder),
         Some(Job::Verify { folder }) => run_verify(folder),
@@ -48,8 +49,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_simulation(games: u32, seed: u64) -> Result<(), Box<dyn Error>> {
-    let report = simulate(u64::from(games), seed)?;
+fn run_simulation(games: u32, seed: u64, events: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let games = u64::from(games);
+    let report = match events {
+        None => simulate(games, seed)?,
+        Some(file) => export(games, seed, &mut BufWriter::new(File::create_new(file)?))?,
+    };
     writeln!(std::io::stdout(), "{report}")?;
     Ok(())
 }

@@ -18,9 +18,10 @@ use std::collections::BTreeSet;
 use common::referee::{Book, Referee};
 use game_server::{
     domain::{BySeat, Event, LAST_ROUND, Pieces, PlayType, Status, Style, WINNING_SCORE},
-    simulate::{Transcript, contest, play_game, simulate},
+    simulate::{Transcript, contest, export, play_game, simulate},
 };
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 /// The games that everything is shown on.
 const GAMES: u64 = 1_000;
@@ -200,6 +201,21 @@ fn every_play_type_tie_redeal_and_the_two_zeros_rule_occur() {
     assert!(tally.rounds.contains_key(&LAST_ROUND), "{tally:?}");
     // No seat is favoured: each wins about a quarter of the games.
     assert!(tally.wins.values().all(|wins| (200..300).contains(wins)), "{tally:?}");
+}
+
+#[test]
+fn exported_events_are_the_lines_that_the_digest_is_of() {
+    let mut lines = Vec::new();
+    let report = export(9, SEED, &mut lines).unwrap();
+    assert_eq!(report, simulate(9, SEED).unwrap());
+    let digest = Sha256::digest(&lines);
+    assert_eq!(
+        digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+        report.digest
+    );
+    let text = String::from_utf8(lines).unwrap();
+    let begun = text.lines().filter(|line| line.starts_with(r#"{"type":"room_created""#)).count();
+    assert_eq!(begun, 9);
 }
 
 #[test]

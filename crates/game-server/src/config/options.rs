@@ -43,6 +43,9 @@ pub enum Job {
         /// The seed of shuffles and bots; the same seed plays the same games.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Writes every event of the games to a new file, a line of JSON each.
+        #[arg(long, value_name = "FILE")]
+        events: Option<PathBuf>,
     },
     /// Copies a data folder while its server runs; the copy is a data folder itself.
     ///
