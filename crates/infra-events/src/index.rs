@@ -110,6 +110,13 @@ impl Index {
 
     /// Returns a comparison if every event of the append is in its stream already.
     fn repeated(&self, append: &Append) -> Result<Option<Plan>> {
+        let is_known = |part: &StreamAppend| {
+            let stream = self.streams.get(&part.stream);
+            stream.is_some_and(|known| part.events.iter().any(|e| known.ids.contains_key(&e.id)))
+        };
+        if !append.streams.iter().any(is_known) {
+            return Ok(None);
+        }
         let mut same = Vec::new();
         let mut versions = Vec::with_capacity(append.streams.len());
         let mut position = Position::ZERO;
@@ -130,7 +137,6 @@ impl Index {
             versions.push(last);
         }
         match same.len() {
-            0 => Ok(None),
             found if found == n_events => Ok(Some(Plan::Compare { same, versions, position })),
             found => Err(Error::invalid(
                 APPEND,

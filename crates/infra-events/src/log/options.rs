@@ -96,8 +96,9 @@ impl Options {
 
     /// Sets how long a group may take appends in before it is written and synced; 5 ms by default.
     ///
-    /// The writer takes what waits and never waits for more, so this bounds the first append of a group while
-    /// others keep coming; zero syncs each append for itself.
+    /// The writer takes what waits. For more it waits only if it has just answered more, and then at
+    /// most for as long as its last sync took, since those often append again at once. This bounds
+    /// both; zero syncs each append for itself.
     #[must_use]
     pub const fn latency_budget(mut self, budget: Duration) -> Self {
         self.latency_budget = budget;

@@ -56,6 +56,10 @@ impl Recent {
     fn push(&mut self, first: Position, bytes: usize, frame: Frame) {
         self.bytes += bytes;
         self.frames.push_back((first, bytes, frame));
+    }
+
+    /// Drops the oldest frames beyond the capacity.
+    fn trim(&mut self) {
         while self.capacity < self.bytes {
             let Some((_, bytes, _)) = self.frames.pop_front() else { return };
             self.bytes -= bytes;
@@ -101,9 +105,14 @@ impl Reader {
         *self.head.borrow()
     }
 
-    /// Keeps a frame that was just committed.
+    /// Keeps a frame that was just committed, until [`forget`](Self::forget) finds that it is old.
     pub(super) fn remember(&self, first: Position, bytes: usize, frame: Frame) {
         self.recent.lock().push(first, bytes, frame);
+    }
+
+    /// Drops the oldest frames beyond what is kept; nobody waits for the memory that they had.
+    pub(super) fn forget(&self) {
+        self.recent.lock().trim();
     }
 
     /// Reads events of a stream; blocks on the disk for what is not in memory.

@@ -49,6 +49,9 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// zeros cannot be written is a failure of the group, as its sync's.
 const ZEROS: &[u8] = &[0; 128 * 1024];
 
+/// The bytes of a group that pays less for reserved blocks, once, than for as many zeros again.
+const LARGE: usize = ZEROS.len() / 8;
+
 pub(super) struct Writer {
     options: Options,
     reader: Arc<Reader>,
@@ -69,6 +72,10 @@ pub(super) struct Writer {
     pending_at: u64,
     fresh: Vec<(FrameAt, Vec<RecordedEvent>)>,
     n_events: u64,
+    /// How many were answered at once the last time, when, and how long the sync before took.
+    company: usize,
+    answered: Instant,
+    sync_took: Duration,
     /// The index of the last segment; none if not all its frames were read at the opening.
     builder: Option<Builder>,
     /// Writes the index of the segment before.
@@ -83,8 +90,9 @@ impl Writer {
         condition: Arc<Mutex<Condition>>,
         head: watch::Sender<Position>,
     ) -> Self {
+        let now = options.clock.now();
         Self {
-            witness_synced: options.clock.now(),
+            witness_synced: now,
             options,
             condition,
             head,
@@ -98,6 +106,9 @@ impl Writer {
             pending_at: opened.end,
             fresh: Vec::new(),
             n_events: 0,
+            company: 0,
+            answered: now,
+            sync_took: Duration::ZERO,
             builder: opened.builder.take(),
             sealing: None,
             reader,
@@ -108,6 +119,10 @@ impl Writer {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Some(first) = self.wait(jobs) {
             let begun = self.options.clock.now();
+            if self.sync_took < begun.since(self.answered) {
+                // Who was answered then does something else.
+                self.company = 0;
+            }
             let mut waiting: Vec<Waiting> = Vec::new();
             let mut permits = Vec::new();
             let mut next = Some(first);
@@ -115,7 +130,9 @@ impl Writer {
                 let result = self.carry_out(job.order);
                 waiting.push((job.reply, result));
                 permits.push(job.permit);
-                next = if self.is_full(begun) { None } else { jobs.try_recv().ok() };
+                let taken_for = self.options.clock.now().since(begun);
+                let is_full = self.is_full(taken_for);
+                next = if is_full { None } else { self.next(jobs, waiting.len(), taken_for) };
             }
             self.settle(waiting, begun);
         }
@@ -123,10 +140,22 @@ impl Writer {
         self.await_sealing();
     }
 
-    /// Returns whether a group that was begun then takes no more.
-    fn is_full(&self, begun: Instant) -> bool {
-        GROUP_BYTES <= self.pending.len()
-            || self.options.latency_budget <= self.options.clock.now().since(begun)
+    /// Takes another job into a group of so many that was begun so long ago.
+    ///
+    /// Those who were just answered often append again at once. To wait for them, at most for as
+    /// long as a sync takes, costs less than the sync that they would wait for otherwise.
+    fn next(&self, jobs: &Receiver<Job>, n_taken: usize, taken_for: Duration) -> Option<Job> {
+        let waiting = jobs.try_recv().ok();
+        let patience = self.sync_took.min(self.options.latency_budget).saturating_sub(taken_for);
+        if waiting.is_some() || self.company <= n_taken || patience.is_zero() {
+            return waiting;
+        }
+        jobs.recv_timeout(patience).ok()
+    }
+
+    /// Returns whether a group that was begun so long ago takes no more.
+    fn is_full(&self, taken_for: Duration) -> bool {
+        GROUP_BYTES <= self.pending.len() || self.options.latency_budget <= taken_for
     }
 
     /// Waits for a job; syncs the witness when nothing is to be done.
@@ -175,7 +204,10 @@ impl Writer {
         correlation: Option<CorrelationId>,
         trace: Option<TraceContext>,
     ) -> Result<Appended> {
-        let plan = self.reader.catalogue.read().index.judge(&append)?;
+        let (plan, mut position) = {
+            let index = &self.reader.catalogue.read().index;
+            (index.judge(&append)?, index.head())
+        };
         let first = match plan {
             Plan::Write(first) => first,
             Plan::Compare { same, versions, position } => {
@@ -183,7 +215,6 @@ impl Writer {
                 return Ok(Appended { position, versions, is_duplicate: true });
             }
         };
-        let mut position = self.reader.catalogue.read().index.head();
         let recorded = self.options.clock.wall();
         let mut versions = Vec::with_capacity(first.len());
         let n_events = append.streams.iter().map(|part| part.events.len()).sum();
@@ -369,9 +400,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes zeros behind the group if it went beyond what was written before.
+    /// Writes zeros behind a small group that went beyond what was written before.
     fn write_ahead(&mut self, file: &dyn DiskFile) -> io::Result<()> {
-        if self.end <= self.written {
+        if self.end <= self.written || LARGE <= self.pending.len() {
             return Ok(());
         }
         let reserved = self.capacity.saturating_sub(self.end);
@@ -404,8 +435,11 @@ impl Writer {
 
     /// Makes the group durable, shows it to readers, and answers everybody.
     fn settle(&mut self, waiting: Vec<Waiting>, begun: Instant) {
+        let taken = self.options.clock.now();
         let failed = self.commit().err();
         let n_waiting = waiting.len();
+        self.company = n_waiting;
+        self.sync_took = self.options.clock.now().since(taken);
         if failed.is_none() {
             self.publish();
         }
@@ -419,7 +453,9 @@ impl Writer {
             // Who has gone does not hear it; what was written stays written.
             let _heard = reply.send(result).is_ok();
         }
+        self.reader.forget();
         let now = self.options.clock.now();
+        self.answered = now;
         COMMIT.record(now.since(begun).as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a group is far below 2^53")]
         GROUP.record(n_waiting as f64);

@@ -13,6 +13,7 @@
 mod damage;
 mod disk;
 mod failing;
+mod groups;
 mod indexes;
 mod model;
 mod support;
