@@ -6,15 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    error_handling::HandleErrorLayer,
-    extract::Request,
-    http::{HeaderValue, StatusCode},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Router, error_handling::HandleErrorLayer, http::StatusCode, routing::get};
 use infra_core::{
     Clock, Error, ErrorKind, Result, SystemClock,
     backoff::Backoff,
@@ -24,7 +16,7 @@ use infra_core::{
 };
 use infra_resilience::{
     Pipeline, Policy as _, Retry, Shedder, Timeout, idempotent,
-    layer::Guard,
+    layer::{BudgetIn, Guard},
     shed::{self, Gradient2},
     wire::{self, Outgoing},
 };
@@ -33,20 +25,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tower::ServiceBuilder;
-
-/// Runs the rest in the context that the caller sent, and tells what was not spent.
-async fn with_context(clock: Arc<dyn Clock>, request: Request, next: Next) -> Response {
-    let header = request.headers().get(wire::HEADER).and_then(|value| value.to_str().ok());
-    let Ok(context) = wire::read(header.unwrap_or_default(), clock.now()) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
-    let mut response = context.clone().scope(next.run(request)).await;
-    let unspent = wire::unspent(&context).and_then(|text| HeaderValue::from_str(&text).ok());
-    if let Some(unspent) = unspent {
-        response.headers_mut().insert(wire::UNSPENT, unspent);
-    }
-    response
-}
 
 fn server(clock: &Arc<dyn Clock>) -> Router {
     let shedder = Shedder::new(shed::Options::new(Gradient2::new()), Arc::clone(clock));
@@ -60,9 +38,8 @@ fn server(clock: &Arc<dyn Clock>) -> Router {
         let left = context.budget_of().map_or(0, CallBudget::left);
         format!("{:?}, {left} extra attempts", context.budget_of().map(CallBudget::priority_of))
     };
-    let clock = Arc::clone(clock);
-    let context =
-        middleware::from_fn(move |request, next| with_context(Arc::clone(&clock), request, next));
+    // Runs the rest in the context that the caller sent, and tells what was not spent.
+    let context = BudgetIn::new(Arc::clone(clock)).at_most(10, Priority::High);
     Router::new().route("/", get(answer)).layer(layers).layer(context)
 }
 

@@ -1,11 +1,18 @@
 //! A second attempt beside one that is slow.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use infra_core::{Clock, Result};
+use infra_core::{Clock, Error, Result, context::Context};
 
 use crate::{
     call::{Call, Idempotent},
+    fate,
     latency::Latency,
     pipeline::Policy,
     purse::{RetryBudget, afford},
@@ -15,11 +22,15 @@ use crate::{
 /// Begins a second attempt when the first takes longer than most of late, and takes the answer that
 /// is there first; the other attempt is dropped.
 ///
-/// The delay is a quantile of the latencies that it sees itself, between two bounds. Until 16
-/// latencies are known the upper bound holds. The extra attempt is taken from the context's
+/// The delay is a quantile of the latencies that it sees itself, between two bounds; a slow attempt that
+/// is dropped counts with the time it had taken, so about as many calls are hedged as the quantile says. Until
+/// 16 latencies are known the upper bound holds. No second attempt is begun with less time left until the
+/// deadline than half of the attempts needed of late. The extra attempt is taken from the context's
 /// [`CallBudget`](infra_core::budget::CallBudget) and from the shared [`RetryBudget`]; without
 /// either one left, the first attempt just goes on. An attempt that fails while the other runs
-/// does not end the call; if both fail, the error of the last is returned.
+/// does not end the call. If both fail, the error is that of the one of unknown fate
+/// ([`Indeterminate`](infra_core::ErrorKind::Indeterminate)), else that of the last one that was begun: neither
+/// attempt knows of the other, so whatever one was answered, the other may have happened.
 ///
 /// After Dean and Barroso, "The Tail at Scale", 2013.
 ///
@@ -82,7 +93,14 @@ impl Hedge {
     }
 
     fn may_begin(&self) -> bool {
-        afford(self.budget.as_ref().map(|(budget, _)| budget))
+        self.can_end_in_time() && afford(self.budget.as_ref().map(|(budget, _)| budget))
+    }
+
+    /// Returns whether the deadline leaves as much time as half of the attempts needed of late.
+    fn can_end_in_time(&self) -> bool {
+        let takes = self.latency.quantile(0.5).unwrap_or_default();
+        let deadline = Context::current().deadline_of();
+        deadline.is_none_or(|deadline| takes < deadline.left(self.clock.now()))
     }
 
     async fn timed<T, C: Call<Safety = Idempotent, Output = T>>(&self, call: &C) -> Result<T> {
@@ -100,7 +118,8 @@ impl<T: Send> Policy<Idempotent, T> for Hedge {
     ///
     /// # Errors
     ///
-    /// The call's own; of two attempts that fail, that of the last.
+    /// The call's own; of two attempts that fail, that of the one of unknown fate, else that of the last one
+    /// that was begun.
     ///
     /// # Cancel safety
     ///
@@ -113,41 +132,56 @@ impl<T: Send> Policy<Idempotent, T> for Hedge {
         if let Some((budget, true)) = &self.budget {
             budget.deposit();
         }
-        let mut first = pin!(self.timed(&call));
-        match tokio::time::timeout(self.delay(), &mut first).await {
+        let (mut first, delay) = (pin!(self.timed(&call)), self.delay());
+        match tokio::time::timeout(delay, &mut first).await {
             Ok(result) => return result,
             Err(_) if !self.may_begin() => return first.await,
             Err(_) => HEDGES.add_for(Hedged::Begun, 1),
         }
+        let begun = self.clock.now();
         let second = pin!(self.timed(&call));
         let (result, is_second) = race(first, second).await;
         if is_second && result.is_ok() {
             HEDGES.add_for(Hedged::Won, 1);
+            // The first would have taken longer: left out, the slow would be forgotten and the delay sink.
+            self.latency.record(delay + self.clock.now().since(begun));
         }
         result
     }
 }
 
-/// Returns the first success, or the last failure; and whether it is the second's.
+/// Returns the first success, or what is known after two failures; and whether it is the second's.
 async fn race<T>(
-    mut first: std::pin::Pin<&mut impl Future<Output = Result<T>>>,
-    mut second: std::pin::Pin<&mut impl Future<Output = Result<T>>>,
+    mut first: Pin<&mut impl Future<Output = Result<T>>>,
+    mut second: Pin<&mut impl Future<Output = Result<T>>>,
 ) -> (Result<T>, bool) {
-    let (mut first_failed, mut second_failed) = (false, false);
+    let (mut first_ended, mut second_ended, mut failure) = (false, false, None);
     poll_fn(|cx| {
-        if !first_failed && let Poll::Ready(result) = first.as_mut().poll(cx) {
-            if result.is_ok() || second_failed {
-                return Poll::Ready((result, false));
+        if !first_ended && let Poll::Ready(result) = first.as_mut().poll(cx) {
+            first_ended = true;
+            if let Some(end) = end(result, &mut failure) {
+                return Poll::Ready((end, false));
             }
-            first_failed = true;
         }
-        if !second_failed && let Poll::Ready(result) = second.as_mut().poll(cx) {
-            if result.is_ok() || first_failed {
-                return Poll::Ready((result, true));
+        if !second_ended && let Poll::Ready(result) = second.as_mut().poll(cx) {
+            second_ended = true;
+            if let Some(end) = end(result, &mut failure) {
+                return Poll::Ready((end, true));
             }
-            second_failed = true;
         }
         Poll::Pending
     })
     .await
+}
+
+/// Returns how the call ends with an attempt; `None` if the other attempt may still succeed.
+fn end<T>(result: Result<T>, failure: &mut Option<Error>) -> Option<Result<T>> {
+    match (result, failure.take()) {
+        (Ok(value), _) => Some(Ok(value)),
+        (Err(later), Some(earlier)) => Some(Err(fate::of_both(earlier, later))),
+        (Err(error), None) => {
+            *failure = Some(error);
+            None
+        }
+    }
 }

@@ -29,6 +29,7 @@ mod call;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 mod fallback;
+mod fate;
 mod health;
 mod hedge;
 mod latency;

@@ -73,7 +73,8 @@ where
     K: Eq + Hash + Clone,
     P: Droppable + Clone,
 {
-    /// Creates an empty registry of at most `capacity` keys, at least one.
+    /// Creates an empty registry of at most `capacity` keys, at least one. `make` is called under the lock: it
+    /// must not ask this registry.
     pub fn new(capacity: usize, make: impl Fn(&K) -> P + Send + Sync + 'static) -> Self {
         let entries = Entries { places: HashMap::new(), slots: Vec::new(), hand: 0 };
         let entries = Arc::new(Mutex::new(entries));

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
+    Clock, Error, Result,
     backoff::{Backoff, Growth, Jitter},
     context::Context,
     random::Random,
@@ -11,6 +11,7 @@ use infra_core::{
 
 use crate::{
     call::{Call, Idempotent},
+    fate,
     latency::Latency,
     pipeline::Policy,
     purse::{RetryBudget, afford},
@@ -47,9 +48,9 @@ impl Advice {
 /// current context, with as much time left as an attempt takes. Each extra attempt is taken
 /// from that context's [`CallBudget`](infra_core::budget::CallBudget), if it has one, and from the
 /// [`RetryBudget`] that all callers share, if one is set. The error that comes back is the last real
-/// one, itself; but where an attempt was of unknown fate
-/// ([`Indeterminate`](infra_core::ErrorKind::Indeterminate)), later failures that are no answer do not hide
-/// that.
+/// one, itself: that a later attempt was [`Refused`], and so not begun, does not hide it. Where an attempt
+/// was of unknown fate ([`Indeterminate`](infra_core::ErrorKind::Indeterminate)), later failures that are no
+/// answer do not hide that.
 ///
 /// ```
 /// use infra_core::{Error, ErrorKind, SystemClock};
@@ -157,8 +158,7 @@ impl Retry {
     }
 
     /// Sets the longest time that a server, or advice of yours, may ask to wait, a minute by default; a call that
-    /// would have to wait longer fails at once, with the error that asked for it, or that of an earlier
-    /// attempt of unknown fate.
+    /// would have to wait longer fails at once.
     #[must_use]
     pub const fn longest_hint(mut self, longest: Duration) -> Self {
         self.longest_hint = longest;
@@ -212,25 +212,6 @@ impl Retry {
     }
 }
 
-fn is_doubtful(error: &Error) -> bool {
-    *error.kind() == ErrorKind::Indeterminate
-}
-
-/// Returns whether an error says nothing of what became of an attempt before: it failed for the moment, or the
-/// engine takes nothing any more, as a log does after the very write that is in doubt.
-fn is_no_answer(error: &Error) -> bool {
-    error.is_transient() || matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Closed)
-}
-
-/// Returns what is known in the end: the last error, unless an earlier attempt may have been done and the last
-/// one says nothing of that.
-fn settled(doubt: Option<Error>, last: Error) -> Error {
-    match doubt {
-        Some(doubt) if is_no_answer(&last) && !is_doubtful(&last) => doubt,
-        Some(_) | None => last,
-    }
-}
-
 const fn preset(growth: Growth, base_millis: u64, cap_seconds: u64) -> Backoff {
     Backoff::new(growth, Duration::from_millis(base_millis))
         .capped_at(Duration::from_secs(cap_seconds))
@@ -242,7 +223,8 @@ impl<T: Send> Policy<Idempotent, T> for Retry {
     ///
     /// # Errors
     ///
-    /// That of the last attempt; but one of unknown fate, where what came after it is no answer.
+    /// That of the last attempt that was begun; but one of unknown fate, where what came after it is no
+    /// answer.
     ///
     /// # Cancel safety
     ///
@@ -256,7 +238,7 @@ impl<T: Send> Policy<Idempotent, T> for Retry {
             budget.deposit();
         }
         let (mut attempt, mut previous) = (1, Duration::ZERO);
-        let mut doubt = None;
+        let mut earlier = None;
         loop {
             let error = match call.attempt().await {
                 Ok(value) => return Ok(value),
@@ -266,10 +248,13 @@ impl<T: Send> Policy<Idempotent, T> for Retry {
                 Ok(pause) => pause,
                 Err(reason) => {
                     GIVEN_UP.add_for(reason, 1);
-                    return Err(settled(doubt, error));
+                    return Err(fate::of_all(earlier, error));
                 }
             };
-            doubt = is_doubtful(&error).then_some(error).or(doubt);
+            earlier = Some(match earlier {
+                Some(earlier) => fate::of_both(earlier, error),
+                None => error,
+            });
             RETRIES.add(1);
             tokio::time::sleep(pause).await;
             (attempt, previous) = (attempt + 1, pause);

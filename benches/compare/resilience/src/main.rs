@@ -6,11 +6,15 @@ use std::{
     alloc::System,
     hint::black_box,
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use failsafe::CircuitBreaker as _;
-use infra_core::{Error, SystemClock, backoff::Backoff};
+use infra_core::{Clock, Error, SystemClock, backoff::Backoff};
 use infra_resilience::{
     Breaker, Bulkhead, Idempotent, Pipeline, Policy, Retry, Timeout, breaker, bulkhead, idempotent,
 };
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
             .beside("tower-resilience", tower_breaker),
         nanos("breaker-slow-calls", || ours(slow_breaker()))
             .beside("tower-resilience", tower_slow_breaker),
+        Workload::figure("breaker-readings", "per call", Better::Lower, readings).rounds(1),
         nanos("pipeline-4-policies", || ours(pipeline()))
             .beside("tower-resilience", tower_pipeline),
         Workload::figure("pipeline-allocations", "per call", Better::Lower, allocations).rounds(1),
@@ -73,6 +78,33 @@ fn plain_breaker() -> Breaker {
 
 fn slow_breaker() -> Breaker {
     Breaker::new(breaker::Options::default().slow(SECOND, 0.5), SystemClock::shared())
+}
+
+/// The system's clock, and how often it was read.
+#[derive(Debug, Default)]
+struct Read(SystemClock, AtomicU32);
+
+impl Clock for Read {
+    fn now(&self) -> infra_core::clock::Instant {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.now()
+    }
+
+    fn wall(&self) -> infra_core::clock::Timestamp {
+        self.0.wall()
+    }
+}
+
+/// Returns how often the clock is read more for each call when slow calls are counted.
+fn readings() -> f64 {
+    let read = |options| {
+        let clock = Arc::<Read>::default();
+        let breaker = Breaker::new(options, Arc::<Read>::clone(&clock));
+        run(call_again_and_again(&breaker));
+        f64::from(clock.1.load(Ordering::Relaxed)) / f64::from(CALLS)
+    };
+    let plain = read(breaker::Options::default());
+    read(breaker::Options::default().slow(SECOND, 0.5)) - plain
 }
 
 fn pipeline() -> impl Policy<Idempotent, u64> {

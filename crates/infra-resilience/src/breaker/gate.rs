@@ -2,7 +2,7 @@
 //!
 //! The word holds the circuit's turn and whether it is plainly closed. It is written under the
 //! lock alone, after the circuit; so who reads "closed, turn 5" got a ticket of a life that was
-//! closed. This file and those beside it are checked by loom (`tests/breaker_loom.rs`), which
+//! closed. This file and those beside it are checked by loom (`tests/interleavings/breaker.rs`), which
 //! brings its own `sync`.
 
 use infra_core::clock::Instant;
@@ -108,7 +108,13 @@ impl Gate {
     }
 
     pub(super) fn force(&self, mode: Mode, now: Instant) -> Option<Change> {
-        self.with(|circuit| circuit.force(mode, now))
+        self.with(|circuit| {
+            let change = circuit.force(mode, now);
+            if circuit.is_plainly_closed() {
+                self.forget();
+            }
+            change
+        })
     }
 
     pub(super) fn reset(&self, now: Instant) -> Option<Change> {

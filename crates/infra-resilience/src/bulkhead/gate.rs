@@ -1,4 +1,6 @@
 //! Places that are handed out, and handed on.
+//!
+//! This file and the line's are checked by loom (`tests/interleavings/bulkhead.rs`), which brings its own `sync`.
 
 use std::{
     borrow::Cow,
@@ -10,10 +12,11 @@ use std::{
 };
 
 use infra_core::budget::Priority;
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
-use super::line::{Joined, Line, Place};
+use super::{
+    line::{Joined, Line, Place},
+    sync::{Mutex, oneshot},
+};
 use crate::refused::Reason;
 
 /// Who asks: a client's name, to share fairly. Everybody is one client by default.

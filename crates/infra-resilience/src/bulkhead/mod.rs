@@ -3,6 +3,8 @@
 pub(crate) mod gate;
 mod keyed;
 mod line;
+#[cfg(test)]
+mod line_tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,6 +21,13 @@ use crate::{
     pipeline::Policy,
     refused::{Reason, Refused},
 };
+
+/// What the files of the core take their lock and their channel from; the loom test puts its own in this
+/// place.
+mod sync {
+    pub(super) use parking_lot::Mutex;
+    pub(super) use tokio::sync::oneshot;
+}
 
 /// How many calls may run and wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

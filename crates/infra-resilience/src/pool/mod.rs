@@ -20,7 +20,7 @@ use deadpool::{
     Runtime,
     managed::{Object, Pool as Slots, PoolConfig, PoolError, QueueMode, TimeoutType, Timeouts},
 };
-use infra_core::{Clock, Error, ErrorKind, Result, context::Context};
+use infra_core::{Clock, Error, ErrorKind, Result, budget::Deadline, context::Context};
 
 use self::manager::{Aged, Manager};
 use crate::{
@@ -195,12 +195,29 @@ impl<C: Connect> Pool<C> {
     /// # Errors
     ///
     /// That of [`Connect::connect`]; [`ErrorKind::Overloaded`] with [`Refused`] as its source if too
-    /// many wait already or none became free in time; [`ErrorKind::Closed`].
+    /// many wait already or none became free in time; [`ErrorKind::Timeout`] if none was opened, or found to
+    /// work, before the context's deadline or within the wait limit and the time of one opening, however many
+    /// idle ones are dead; [`ErrorKind::Closed`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future takes nothing; a connection that was being opened or checked is closed.
     pub async fn get(&self) -> Result<Taken<C>> {
+        let longest = self.options.wait.saturating_add(self.options.connect);
+        let late = |_| {
+            let detail = "none was opened or found to work in time";
+            Err(Error::new(ErrorKind::Timeout, "get connection").detail(detail))
+        };
+        tokio::time::timeout(self.within(longest), self.take()).await.unwrap_or_else(late)
+    }
+
+    /// Returns what is left of a time until the context's deadline.
+    fn within(&self, time: Duration) -> Duration {
+        let left = |deadline: Deadline| deadline.left(self.slots.manager().now());
+        Context::current().deadline_of().map_or(time, |deadline| left(deadline).min(time))
+    }
+
+    async fn take(&self) -> Result<Taken<C>> {
         let none = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
         let taken = match self.slots.timeout_get(&none).await {
             Err(PoolError::Timeout(TimeoutType::Wait)) => self.wait().await?,
@@ -213,9 +230,7 @@ impl<C: Connect> Pool<C> {
         let Some(_waiter) = Waiter::join(&self.waiting, self.options.queue) else {
             return Err(Refused::error(Reason::PoolExhausted, None, "get connection"));
         };
-        let now = self.slots.manager().now();
-        let left = Context::current().deadline_of().map(|deadline| deadline.left(now));
-        let wait = left.map_or(self.options.wait, |left| left.min(self.options.wait));
+        let wait = self.within(self.options.wait);
         // Zero would mean not to wait at all, which says the same.
         let timeouts = Timeouts { wait: Some(wait), create: None, recycle: None };
         self.slots.timeout_get(&timeouts).await.map_err(failure)

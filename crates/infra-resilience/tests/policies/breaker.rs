@@ -255,6 +255,14 @@ async fn an_operator_decides_until_the_decision_is_given_back() {
         assert_eq!(kind(ask(&breaker, fail(ErrorKind::Unavailable)).await), ErrorKind::Unavailable);
     }
     assert_eq!((breaker.state(), breaker.tally().failures), (State::Closed, 8));
+    breaker.force(Mode::Automatic);
+    let failed = ask(&breaker, fail(ErrorKind::Unavailable)).await;
+    assert_eq!(
+        (kind(failed), breaker.tally().calls),
+        (ErrorKind::Unavailable, 1),
+        "it begins anew"
+    );
+    assert_eq!(breaker.state(), State::Closed);
     breaker.force(Mode::Disabled);
     let counted = breaker.stats().counted;
     assert!(ask(&breaker, fail(ErrorKind::Unavailable)).await.is_err());

@@ -135,3 +135,59 @@ async fn a_place_handed_to_somebody_who_is_gone_goes_to_the_next() {
     drop(seat);
     assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (0, 0));
 }
+
+#[cfg(feature = "pool")]
+#[tokio::test(start_paused = true)]
+async fn uses_of_a_pool_dropped_at_random_lose_no_connection() {
+    use infra_resilience::pool::{Connect, Options, Pool};
+    use infra_testkit::clock::ManualClock;
+
+    /// Opens and checks slowly, and fails now and then.
+    struct Moody(Random);
+
+    impl Connect for Moody {
+        type Connection = ();
+
+        async fn connect(&self) -> Result<()> {
+            work(&self.0).await
+        }
+
+        async fn check(&self, (): &mut ()) -> Result<()> {
+            work(&self.0).await
+        }
+    }
+
+    let (clock, random) = (ManualClock::new(), Random::seeded(3));
+    let options = Options::new(2).overflow(1).queue(2, SECOND).check_after(SECOND);
+    let options = options.idle(SECOND * 5).lifetime(SECOND * 9);
+    let pool = Pool::new(Moody(Random::seeded(4)), options, Arc::new(clock.clone())).unwrap();
+    for drop in 0..drops() {
+        let mut held = Vec::new();
+        for _ in 0..random.below(4) {
+            held.extend(pool.get().await.ok());
+        }
+        let using = async {
+            let taken = pool.get().await?;
+            work(&random).await?;
+            if random.below(4) == 0 {
+                taken.discard();
+            }
+            Ok::<_, infra_core::Error>(())
+        };
+        let _ended = poll_and_drop(using, random.below(8)).await;
+        if random.below(16) == 0 {
+            let _ended = poll_and_drop(pool.reap(), random.below(4)).await;
+        }
+        std::mem::drop(held);
+        clock.advance(MILLI * 300);
+        let stats = pool.stats();
+        assert_eq!((stats.taken, stats.waiting), (0, 0), "after drop {drop}");
+        assert!(stats.size <= 2, "after drop {drop}: {stats:?}");
+        assert_eq!(stats.opened - stats.closed, stats.size as u64, "after drop {drop}");
+    }
+    let mut taken = Vec::new();
+    while taken.len() < 3 {
+        taken.extend(pool.get().await.ok());
+    }
+    assert_eq!(pool.stats().taken, 3, "all places are there");
+}

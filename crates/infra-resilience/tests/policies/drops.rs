@@ -16,7 +16,9 @@ use infra_core::{
     backoff::{Backoff, Jitter},
 };
 use infra_resilience::{
-    Bulkhead, Fallback, Hedge, Keyed, Policy as _, Retry, RetryBudget, Shedder, Timeout, bulkhead,
+    Breaker, Bulkhead, Fallback, Hedge, Keyed, Pipeline, Policy as _, Retry, RetryBudget, Shedder,
+    Timeout, breaker,
+    bulkhead::{self, PerKey},
     idempotent, shed,
 };
 
@@ -186,6 +188,127 @@ async fn what_a_registry_holds_is_idle_again_and_can_be_dropped() {
         assert!(keyed.of(&(polls + 2)).is_ok(), "the one place is free for another key");
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulkheads_per_key_give_back_the_place_and_the_one_in_the_line() {
+    let (clock, running) = (clock(), Running::default());
+    let rooms: PerKey<u32> = PerKey::bulkheads(2, bulkhead::Options::new(1).queue(1), clock);
+    let wait_and_run = || async {
+        let held = rooms.enter(&1, "hold").await;
+        let free_it = async {
+            tokio::time::sleep(MILLI * 2).await;
+            drop(held);
+        };
+        let act = async {
+            let _seat = rooms.enter(&1, "act").await?;
+            work(&running, true).await
+        };
+        tokio::join!(act, free_it).0
+    };
+    let polls = at_every_await(wait_and_run, |polls| {
+        assert_eq!(running.count(), 0, "after {polls} polls");
+        rooms.each(|_, room| {
+            assert_eq!((room.stats().running, room.stats().waiting), (0, 0), "after {polls} polls");
+        });
+    })
+    .await;
+    assert!(5 <= polls, "{polls}");
+    assert!(rooms.of(&2).is_ok() && rooms.of(&3).is_ok(), "what nobody uses makes room");
+}
+
+/// All policies around one another, half open probes among them.
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_leaves_nothing_of_any_of_its_policies() {
+    let (clock, running) = (clock(), Running::default());
+    let open = Backoff::fixed(MILLI).jitter(Jitter::None);
+    let breaker = breaker::Options::default().least(1).probes(3).open_for(open);
+    let breaker = Breaker::new(breaker, Arc::clone(&clock));
+    breaker.admit("ask").unwrap().failure();
+    tokio::time::advance(MILLI * 2).await;
+    let bulkhead = Bulkhead::new(bulkhead::Options::new(2).queue(1), Arc::clone(&clock));
+    let shedder = Shedder::new(shed::Options::new(shed::Fixed(2)), Arc::clone(&clock));
+    let answered = AtomicU32::new(0);
+    let pipeline = Pipeline::new()
+        .then(Fallback::new(|_| async { Ok(()) }))
+        .then(shedder.clone())
+        .then(Retry::new(3, Backoff::fixed(MILLI).jitter(Jitter::None), Arc::clone(&clock)))
+        .then(Hedge::new(0.5, MILLI * 2..=MILLI * 2, Arc::clone(&clock)))
+        .then(bulkhead.clone())
+        .then(breaker.clone())
+        .then(Timeout::new(SECOND, clock));
+    // Attempts end after three milliseconds, as answers that open no breaker; the last one succeeds.
+    let call = || async {
+        let _running = running.enter();
+        tokio::time::sleep(MILLI * 3).await;
+        let retry_after = MILLI;
+        let is_last = answered.fetch_add(1, SeqCst) % 4 == 3;
+        if is_last { Ok(()) } else { fail(ErrorKind::Throttled { retry_after }) }
+    };
+    let run = || {
+        answered.store(0, SeqCst);
+        breaker.reset();
+        breaker.admit("ask").unwrap().failure();
+        pipeline.run("ask", idempotent(call))
+    };
+    let polls = at_every_await(run, |polls| {
+        let (seats, permits) = (bulkhead.stats(), shedder.stats());
+        let left = (running.count(), seats.running, seats.waiting, permits.running);
+        assert_eq!(left, (0, 0, 0, 0), "after {polls} polls");
+    })
+    .await;
+    assert!(5 <= polls, "{polls}");
+}
+
+#[cfg(feature = "chaos")]
+#[tokio::test(start_paused = true)]
+async fn chaos_leaves_no_call_whatever_it_does_to_it() {
+    use infra_resilience::chaos::{Chaos, Faults};
+
+    let running = Running::default();
+    let late = Faults { delays: 1.0, delay: MILLI * 4, ..Faults::default() };
+    for faults in [
+        late.clone(),
+        Faults { errors: 1.0, ..late.clone() },
+        Faults { drops: 1.0, ..late },
+        Faults { drops: 1.0, ..Faults::default() },
+    ] {
+        let chaos = Chaos::new(faults, 1);
+        chaos.switch_on();
+        at_every_await(
+            || chaos.run("ask", idempotent(|| work(&running, true))),
+            |polls| assert_eq!(running.count(), 0, "after {polls} polls"),
+        )
+        .await;
+    }
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test(start_paused = true)]
+async fn a_layer_leaves_no_request_and_no_place() {
+    use infra_resilience::layer::Guard;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+
+    let running = Arc::new(Running::default());
+    let bulkhead = Bulkhead::new(bulkhead::Options::new(1), clock());
+    let working = Arc::clone(&running);
+    let service = service_fn(move |(): ()| {
+        let working = Arc::clone(&working);
+        async move { work(&working, true).await }
+    });
+    let once = Guard::at_most_once("ask", bulkhead.clone()).layer(service.clone());
+    let again = Guard::idempotent("ask", bulkhead.clone()).layer(service);
+    for is_once in [true, false] {
+        let request = || {
+            let (once, again) = (once.clone(), again.clone());
+            async move { if is_once { once.oneshot(()).await } else { again.oneshot(()).await } }
+        };
+        let polls = at_every_await(request, |polls| {
+            assert_eq!((running.count(), bulkhead.stats().running), (0, 0), "after {polls} polls");
+        })
+        .await;
+        assert!(3 <= polls, "{polls}");
+    }
 }
 
 #[cfg(feature = "pool")]

@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use infra_core::{Clock, ErrorKind, Result, budget::CallBudget, context::Context};
+use infra_core::{
+    Clock, ErrorKind, Result,
+    budget::{CallBudget, Deadline},
+    context::Context,
+    random::Random,
+};
 use infra_resilience::{Hedge, Latency, Policy as _, RetryBudget, idempotent};
 
 use crate::{MILLI, SECOND, clock, fail, kind};
@@ -81,6 +86,46 @@ async fn the_delay_follows_the_latencies_of_late_within_its_bounds() {
     assert_eq!(hedge.delay(), MILLI * 5);
     (0..1_000).for_each(|_| latency.record(SECOND));
     assert_eq!(hedge.delay(), MILLI * 100);
+}
+
+/// Nine of ten attempts take up to 100 ms, one takes ten seconds.
+#[tokio::test(start_paused = true)]
+async fn as_many_calls_are_hedged_as_the_quantile_says() {
+    let (clock, random) = (clock(), Random::seeded(5));
+    let hedge = Hedge::new(0.9, MILLI..=SECOND * 20, Arc::clone(&clock));
+    let (mut calls, mut attempts) = (0, 0);
+    for call in 0..3_000 {
+        let begun = AtomicU32::new(0);
+        let work = idempotent(|| async {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let is_slow = random.below(10) == 0;
+            let millis = if is_slow { 10_000 } else { random.below(100) };
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok(())
+        });
+        hedge.run("ask", work).await.unwrap();
+        if 1_000 <= call {
+            (calls, attempts) = (calls + 1, attempts + begun.load(Ordering::SeqCst));
+        }
+    }
+    let hedged = f64::from(attempts - calls) / f64::from(calls);
+    // The quantile's buckets are an eighth wide, so it may be fewer, but not half as many again.
+    assert!((0.05..0.15).contains(&hedged), "{hedged}, by a delay of {:?}", hedge.delay());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_second_attempt_is_begun_that_could_not_end_in_time() {
+    let clock = clock();
+    let latency = Latency::new(1_000);
+    (0..100).for_each(|_| latency.record(MILLI * 20));
+    let hedge = Hedge::new(0.9, MILLI * 100..=MILLI * 100, Arc::clone(&clock)).latency(latency);
+    for (time, wanted) in [(110, 1), (200, 2)] {
+        let attempts = Attempts::default();
+        let deadline = Deadline::after(clock.now(), Duration::from_millis(time));
+        let call = idempotent(|| attempts.next(&[Ok(300), Ok(300)]));
+        let _late = Context::default().deadline(deadline).scope(hedge.run("ask", call)).await;
+        assert_eq!(attempts.counts().0, wanted, "of {time} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

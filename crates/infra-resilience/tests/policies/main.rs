@@ -15,13 +15,16 @@ mod bulkhead;
 mod cancel;
 #[cfg(feature = "chaos")]
 mod chaos;
+mod cost;
 mod drops;
+mod fates;
 mod hedge;
 #[cfg(feature = "tower")]
 mod layers;
 mod model;
 mod pipeline;
 mod places;
+mod plain;
 #[cfg(feature = "pool")]
 mod pool;
 mod retry;

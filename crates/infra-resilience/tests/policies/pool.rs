@@ -185,6 +185,54 @@ async fn a_connection_that_does_not_open_in_time_is_given_up() {
     }
 }
 
+/// Connections to a service that says nothing any more, after a while.
+#[derive(Debug, Default)]
+struct Mute(Arc<AtomicBool>);
+
+impl Connect for Mute {
+    type Connection = ();
+
+    async fn connect(&self) -> Result<()> {
+        if self.0.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn check(&self, (): &mut ()) -> Result<()> {
+        self.connect().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_that_are_dead_cost_one_wait_together_and_never_the_deadline() {
+    let (is_mute, clock) = (Arc::new(AtomicBool::new(false)), clock());
+    let options = Options::new(9).queue(9, SECOND * 2).connect_within(SECOND).check_after(SECOND);
+    let pool = Pool::new(Mute(Arc::clone(&is_mute)), options, Arc::clone(&clock)).unwrap();
+    let mut all = Vec::new();
+    while all.len() < 9 {
+        all.push(pool.get().await.unwrap());
+    }
+    drop(all);
+    tokio::time::advance(SECOND).await;
+    is_mute.store(true, SeqCst);
+    let begun = clock.now();
+    let hurried = Context::default().deadline(Deadline::after(begun, MILLI * 500));
+    assert_eq!(kind(hurried.scope(pool.get()).await), ErrorKind::Timeout);
+    assert_eq!(
+        clock.now().since(begun),
+        MILLI * 500,
+        "the deadline is before the first check's end"
+    );
+    let begun = clock.now();
+    assert_eq!(kind(pool.get().await), ErrorKind::Timeout);
+    assert_eq!(clock.now().since(begun), SECOND * 3, "not nine seconds, one for each");
+    let closed = pool.stats().closed;
+    assert!((4..=5).contains(&closed), "{closed} were tried and closed");
+    is_mute.store(false, SeqCst);
+    assert!(pool.get().await.is_ok());
+}
+
 /// Real Redis connections through a proxy that cuts some of them.
 #[derive(Debug)]
 struct Redis(SocketAddr);

@@ -1,20 +1,10 @@
-//! The lock-free core of the breaker under loom: every interleaving of a few threads.
-//!
-//! The files are those of the crate, with loom's atomics and lock in the place of the real ones.
+//! The lock-free core of the breaker: every interleaving of a few threads.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::allow_attributes,
-    reason = "the crate's own files, of which a test uses a part"
-)]
-
-#[path = "../src/breaker/circuit.rs"]
+#[path = "../../src/breaker/circuit.rs"]
 mod circuit;
-#[path = "../src/breaker/gate.rs"]
+#[path = "../../src/breaker/gate.rs"]
 mod gate;
-#[path = "../src/breaker/window.rs"]
+#[path = "../../src/breaker/window.rs"]
 mod window;
 
 /// Loom's own, with the lock as the crate's files call it.

@@ -1,5 +1,4 @@
-//! Policies as tower layers. The state is in the policy, never in `layer()`: a router may call that
-//! once per route or per request.
+//! Policies as tower layers.
 
 use std::{
     fmt,
@@ -110,9 +109,8 @@ where
     fn call(&mut self, req: R) -> Answer<T> {
         let (guard, inner) = (self.guard.clone(), self.inner.clone());
         Box::pin(async move {
-            let kept = Kept::default();
-            let call = at_most_once(|| guard.attempt(inner, req, &kept));
-            kept.unpack(guard.policy.run(guard.operation, call).await)
+            let call = at_most_once(|| guard.attempt(inner, req));
+            unpack(guard.policy.run(guard.operation, call).await)
         })
     }
 }
@@ -139,18 +137,17 @@ where
         // A lock around both, since a request need not be `Sync`.
         let original = Mutex::new((self.inner.clone(), req));
         Box::pin(async move {
-            let kept = Kept::default();
             let call = idempotent(|| {
                 let (inner, request) = original.lock().clone();
-                guard.attempt(inner, request, &kept)
+                guard.attempt(inner, request)
             });
-            kept.unpack(guard.policy.run(guard.operation, call).await)
+            unpack(guard.policy.run(guard.operation, call).await)
         })
     }
 }
 
-impl<P, T, S> Guard<P, T, S> {
-    async fn attempt<R, Inner>(&self, inner: Inner, request: R, kept: &Kept<T>) -> Result<T>
+impl<P, T: Send + 'static, S> Guard<P, T, S> {
+    async fn attempt<R, Inner>(&self, inner: Inner, request: R) -> Result<T>
     where
         Inner: Service<R, Response = T>,
         Inner::Error: Into<BoxError>,
@@ -159,7 +156,7 @@ impl<P, T, S> Guard<P, T, S> {
         let response = answered.map_err(|cause| foreign(cause.into(), self.operation))?;
         match (self.judge)(&response) {
             None => Ok(response),
-            Some(kind) => Err(kept.keep(response, kind, self.operation)),
+            Some(kind) => Err(Answered::error(response, kind, self.operation)),
         }
     }
 }
@@ -172,47 +169,42 @@ fn foreign(cause: BoxError, operation: &'static str) -> Error {
     }
 }
 
-/// The last response that counted as a failure.
-struct Kept<T>(Mutex<Option<T>>);
+/// A response that counted as a failure, as the source of the error that stands for it: so whichever
+/// attempt's error comes back, its own response does.
+struct Answered<T>(Mutex<Option<T>>);
 
-/// Says that the error stands for a response that is kept.
-#[derive(Debug)]
-struct Answered;
-
-impl<T> Kept<T> {
-    fn keep(&self, response: T, kind: ErrorKind, operation: &'static str) -> Error {
-        *self.0.lock() = Some(response);
-        Error::new(kind, operation).detail("by its response").because(Answered)
+impl<T: Send + 'static> Answered<T> {
+    fn error(response: T, kind: ErrorKind, operation: &'static str) -> Error {
+        let answered = Self(Mutex::new(Some(response)));
+        Error::new(kind, operation).detail("by its response").because(answered)
     }
+}
 
-    /// Returns the response that the last error stands for, if it stands for one.
-    fn unpack(&self, result: Result<T>) -> Result<T> {
-        let error = match result {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
-        };
-        let stands_for_one =
-            std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<Answered>);
-        match self.0.lock().take().filter(|_| stands_for_one) {
+/// Returns the response that an error stands for, if it stands for one.
+fn unpack<T: Send + 'static>(result: Result<T>) -> Result<T> {
+    result.or_else(|error| {
+        let source = std::error::Error::source(&error);
+        let answered = source.and_then(<dyn std::error::Error>::downcast_ref::<Answered<T>>);
+        match answered.and_then(|answered| answered.0.lock().take()) {
             Some(response) => Ok(response),
             None => Err(error),
         }
+    })
+}
+
+impl<T> fmt::Debug for Answered<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answered")
     }
 }
 
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
-}
-
-impl fmt::Display for Answered {
+impl<T> fmt::Display for Answered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the response counts as a failure")
     }
 }
 
-impl std::error::Error for Answered {}
+impl<T> std::error::Error for Answered<T> {}
 
 impl<P: Clone, T, S> Clone for Guard<P, T, S> {
     fn clone(&self) -> Self {
