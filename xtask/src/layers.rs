@@ -156,6 +156,18 @@ mod tests {
         assert_eq!(judge(&metadata, &rules), [wanted]);
     }
 
+    /// What three components need and infra-core cannot hold; see docs/decisions/0026.
+    #[test]
+    fn what_stands_in_several_components_is_the_same_in_each() {
+        let read = |package: &str| {
+            let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
+            std::fs::read_to_string(format!("{crates}/{package}/src/postgres/line.rs")).unwrap()
+        };
+        for package in ["infra-persistence", "infra-messaging"] {
+            assert_eq!(read(package), read("infra-events"), "{package}");
+        }
+    }
+
     #[test]
     fn each_other_rule_is_refused_too() {
         let cases = [

@@ -72,7 +72,7 @@ pub use health::QueueHealth;
 pub use jetstream::{JetStream, JetStreamQueue, ServerReport};
 pub use mint::{Mint, made};
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresQueue;
+pub use postgres::{PostgresOptions, PostgresQueue};
 pub use queue::{DurableQueue, MemoryQueue, Options, Overflow, Weigh};
 pub use telemetry::METRICS;
 pub use wire::{VERSION, Wire};

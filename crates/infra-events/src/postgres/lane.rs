@@ -122,7 +122,8 @@ impl Lane {
             return Ok(self.connection.insert(connection));
         }
         let connecting = PgConnection::connect_with(&self.options);
-        let connection = match tokio::time::timeout(self.patience, connecting).await {
+        // Who goes nowhere is told so while there is time left for another.
+        let connection = match tokio::time::timeout(self.patience / 2, connecting).await {
             Ok(connected) => connected.map_err(|cause| failed(APPEND, cause))?,
             Err(_) => return Err(Error::new(ErrorKind::Unavailable, APPEND)),
         };

@@ -11,6 +11,7 @@
 
 mod health;
 mod lane;
+mod line;
 mod options;
 mod read;
 mod schema;
@@ -20,24 +21,7 @@ mod watcher;
 pub use options::PostgresOptions;
 pub use store::PostgresEventStore;
 
-use std::{io, time::Duration};
-
 use infra_core::{Error, ErrorKind};
-use sqlx::{Connection as _, PgConnection};
-
-/// How long a connection has to show that it lives, when it goes back into the pool.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-
-/// Returns whether a connection may go back into the pool; one that is an error is closed.
-///
-/// sqlx asks the same, once more afterwards, without a bound: the place of a connection whose other end is gone
-/// without a word would be taken for as long as the operating system believes in it.
-async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    match tokio::time::timeout(SIGN_OF_LIFE, connection.ping()).await {
-        Ok(answer) => answer.map(|()| true),
-        Err(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
-    }
-}
 
 /// Turns an error of the database into ours; one of an append may not know its fate.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate that grows")]

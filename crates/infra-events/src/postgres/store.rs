@@ -16,14 +16,14 @@ use infra_core::{
 use parking_lot::Mutex;
 use sqlx::{
     Connection as _, PgConnection, PgPool, Row as _,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgRow},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     failed,
     lane::{self, Job, Lane, Offer, Order, unsigned},
-    lives,
+    line,
     options::PostgresOptions,
     read, schema,
     watcher::{self, Signals, Watcher},
@@ -84,13 +84,8 @@ impl PostgresEventStore {
         let mut first = PgConnection::connect_with(&connect).await.map_err(fail)?;
         schema::migrate(&mut first, &options.schema).await?;
         first.close().await.map_err(fail)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.readers)
-            .acquire_timeout(options.patience)
-            .after_release(|connection, _| Box::pin(lives(connection)))
-            .connect_with(connect.clone())
-            .await
-            .map_err(fail)?;
+        let pool = line::pool(options.readers, options.patience).connect_with(connect.clone());
+        let pool = pool.await.map_err(fail)?;
         Self::start(options, connect, pool).await
     }
 

@@ -4,6 +4,7 @@
 //! interval; while an append is not visible yet it looks more and more seldom.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use infra_core::{Error, ErrorKind, Result, backoff::Backoff, version::Position};
-use sqlx::{PgPool, Row as _, postgres::PgListener};
+use sqlx::{Acquire as _, Connection as _, PgConnection, PgPool, Row as _, postgres::PgListener};
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -25,6 +26,9 @@ use crate::telemetry::HEAD;
 /// How soon it is looked again for an append that is not visible yet; it doubles up to the poll
 /// interval.
 const SOON: Duration = Duration::from_millis(1);
+
+/// The longest pause after a failure, however long the poll interval is.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the store, its listener and its watcher tell each other.
 #[derive(Debug, Default)]
@@ -85,11 +89,10 @@ pub(super) fn publish(head: &watch::Sender<Position>, found: Position) {
 impl Watcher {
     /// Watches until `stop` is closed.
     pub(super) async fn run(self, mut stop: watch::Receiver<()>) {
-        let listener = listen(self.pool.clone(), self.schema.clone(), Arc::clone(&self.signals));
         tokio::select! {
             _ = stop.changed() => {}
             () = self.watch() => {}
-            () = listener => {}
+            () = self.listen() => {}
         }
     }
 
@@ -104,7 +107,7 @@ impl Watcher {
                     error = &error as &dyn std::error::Error,
                     "stable head is not known"
                 );
-                tokio::time::sleep(self.poll).await;
+                tokio::time::sleep(self.poll.min(AGAIN)).await;
                 continue;
             }
             let known = self.head.borrow().get();
@@ -134,27 +137,61 @@ impl Watcher {
         }
         Ok(())
     }
-}
 
-/// Listens to what other processes announce; it never ends.
-async fn listen(pool: PgPool, schema: String, signals: Arc<Signals>) {
-    let backoff = Backoff::exponential(Duration::from_millis(50)).capped_at(Duration::from_secs(5));
-    for attempt in 1.. {
-        let heard = hear(&pool, &schema, &signals).await;
-        // Polling goes on meanwhile, so nothing is lost but time.
-        if let Err(error) = heard {
-            tracing::debug!(error = &error as &dyn std::error::Error, "not listening");
+    /// Listens to what other processes announce; it never ends.
+    async fn listen(&self) {
+        let backoff =
+            Backoff::exponential(Duration::from_millis(50)).capped_at(Duration::from_secs(5));
+        for attempt in 1.. {
+            let heard = self.hear().await;
+            // Polling goes on meanwhile, so nothing is lost but time.
+            if let Err(error) = heard {
+                tracing::debug!(error = &error as &dyn std::error::Error, "not listening");
+            }
+            tokio::time::sleep(backoff.pause_before(attempt)).await;
         }
-        tokio::time::sleep(backoff.pause_before(attempt)).await;
+    }
+
+    /// Listens until the line is lost.
+    async fn hear(&self) -> sqlx::Result<()> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        let end = self.hear_by(&mut listener).await;
+        // A listener takes leave of its server when it ends: over a dead line it would wait for the answer,
+        // and keep its place in the pool meanwhile. So it gets another line first.
+        while let Err(error) = self.in_time(renew(&self.pool, &mut listener)).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "no new line to listen by");
+            tokio::time::sleep(AGAIN).await;
+        }
+        end
+    }
+
+    async fn hear_by(&self, listener: &mut PgListener) -> sqlx::Result<()> {
+        self.in_time(listener.listen(&self.schema)).await?;
+        loop {
+            match tokio::time::timeout(self.patience, listener.recv()).await {
+                Ok(notification) => {
+                    let position = notification?.payload().parse().unwrap_or_default();
+                    self.signals.heard(Position::new(position));
+                }
+                // Nobody has spoken: perhaps nobody is there any more.
+                Err(_) => self.in_time(ping(listener)).await?,
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, asking: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        let late = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+        tokio::time::timeout(self.patience, asking).await.unwrap_or_else(late)
     }
 }
 
-async fn hear(pool: &PgPool, schema: &str, signals: &Signals) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(schema).await?;
-    loop {
-        let notification = listener.recv().await?;
-        let position = notification.payload().parse().unwrap_or_default();
-        signals.heard(Position::new(position));
-    }
+async fn ping(listener: &mut PgListener) -> sqlx::Result<()> {
+    listener.acquire().await?.ping().await
+}
+
+/// Puts a new connection into the place of a listener's; the old one is closed without a word.
+async fn renew(pool: &PgPool, listener: &mut PgListener) -> sqlx::Result<()> {
+    let fresh = PgConnection::connect_with(&pool.connect_options()).await?;
+    *listener.acquire().await? = fresh;
+    Ok(())
 }

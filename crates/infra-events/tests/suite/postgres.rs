@@ -212,6 +212,53 @@ async fn connections_that_die_without_a_word_give_their_places_back() {
     tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
 }
 
+/// Whose listener's line died hears of other processes' events again, without a poll.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_whose_line_died_without_a_word_listens_again() {
+    let url = shared(Kind::Postgres).unwrap();
+    let proxy = FaultProxy::start(url::address(&url)).await.unwrap();
+    let through = url.replace(&url::address(&url).to_string(), &proxy.addr().to_string());
+    let (schema, options) = fresh(&url);
+    let other = PostgresEventStore::open(options).await.unwrap();
+    let options = PostgresOptions::new(through).schema(schema).unwrap().lanes(1).readers(3);
+    // Polling alone would take an hour.
+    let options = options.patience(Duration::from_millis(700));
+    let options = options.poll_interval(Duration::from_hours(1));
+    let store = loop {
+        match PostgresEventStore::open(options.clone()).await {
+            Ok(store) => break store,
+            Err(error) => assert!(error.is_transient(), "a slow machine: {error}"),
+        }
+    };
+    proxy.weather(Weather::Outage);
+    // Long enough for the silence to be noticed, and asked about in vain.
+    let struck = proxy.struck();
+    while proxy.struck() == struck {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    proxy.weather(Weather::Calm);
+    let mut heard = store.subscribe(Position::ZERO, Filter::default()).await.unwrap();
+    let hears = async {
+        let mut in_a_row = 0;
+        while in_a_row < 5 {
+            let told = append(&other, "a", created(&["p1"])).await;
+            let hearing = async {
+                loop {
+                    match heard.next().await.unwrap().unwrap() {
+                        SubscriptionItem::Event(event) if event.position == told => return,
+                        _ => {}
+                    }
+                }
+            };
+            let is_heard = tokio::time::timeout(Duration::from_secs(1), hearing).await.is_ok();
+            in_a_row = if is_heard { in_a_row + 1 } else { 0 };
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), hears).await.expect("it listens no more");
+    tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
+}
+
 /// A store that reads by position alone, as one does that is gated on a sequence.
 #[derive(Debug)]
 struct Ungated(PostgresEventStore, PgPool, String);

@@ -1,5 +1,7 @@
 //! A queue of many processes in PostgreSQL.
 
+mod line;
+mod options;
 mod row;
 mod store;
 
@@ -12,6 +14,12 @@ use std::{
     time::Duration,
 };
 
+pub use self::options::PostgresOptions;
+use self::store::Store;
+use crate::{
+    queue::{Options, Overflow},
+    telemetry::{HANDED_OUT, Outcome, QUEUED, REFUSED, SETTLED, Urgency},
+};
 use async_trait::async_trait;
 use infra_core::{
     Clock, Error, ErrorKind, Result,
@@ -19,13 +27,6 @@ use infra_core::{
     durability::Durability,
     id::{MessageId, QueueName},
     queue::{Cause, DeadLetter, Delivery, Features, Lease, Message, Queue, Settlement, Stats},
-};
-use sqlx::{PgPool, postgres::PgPoolOptions};
-
-use self::store::Store;
-use crate::{
-    queue::{Options, Overflow},
-    telemetry::{HANDED_OUT, Outcome, QUEUED, REFUSED, SETTLED, Urgency},
 };
 
 /// How often an empty queue is asked again at first, and at most.
@@ -48,6 +49,7 @@ struct Shared {
     options: Options,
     clock: Arc<dyn Clock>,
     store: Store,
+    patience: Duration,
     n_received: AtomicU32,
 }
 
@@ -58,19 +60,37 @@ impl fmt::Debug for Shared {
 }
 
 impl PostgresQueue {
+    /// Opens the queue on the server at a URL, which is reached as [`PostgresOptions`] are by default.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostgresQueue::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`PostgresQueue::open`].
+    pub async fn connect(
+        url: &str,
+        name: QueueName,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        Self::open(PostgresOptions::new(url), name, options, clock).await
+    }
+
     /// Connects to a server and creates the tables in the schema `infra_messaging` if they are not
     /// there.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](ErrorKind::Unavailable) if the server cannot be reached,
-    /// [`Unsupported`](ErrorKind::Unsupported) for options that this engine does not keep.
+    /// [`Unavailable`](ErrorKind::Unavailable) or [`Timeout`](ErrorKind::Timeout) if the server cannot be
+    /// reached, [`Unsupported`](ErrorKind::Unsupported) for options that this engine does not keep.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the tables there or not.
-    pub async fn connect(
-        url: &str,
+    pub async fn open(
+        server: PostgresOptions,
         name: QueueName,
         options: Options,
         clock: Arc<dyn Clock>,
@@ -81,11 +101,33 @@ impl PostgresQueue {
                 "fairness to keys, their parking, or an overflow policy other than to refuse";
             return Err(Error::new(ErrorKind::Unsupported, "open queue").detail(detail));
         }
-        let pool = PgPoolOptions::new().max_connections(16).connect(url).await;
-        let pool: PgPool = pool.map_err(|cause| store::failed("connect to queue", cause))?;
-        let store = Store::open(pool, &name, options).await?;
+        let PostgresOptions { url, connections, patience } = server;
+        let opening = async {
+            let pool = line::pool(connections, patience).connect(&url).await;
+            let pool = pool.map_err(|cause| store::failed("connect to queue", cause))?;
+            Store::open(pool, &name, options).await
+        };
+        let store = within(patience, ErrorKind::Timeout, "open queue", opening).await?;
         let n_received = AtomicU32::new(0);
-        Ok(Self(Arc::new(Shared { name, options, clock, store, n_received })))
+        Ok(Self(Arc::new(Shared { name, options, clock, store, patience, n_received })))
+    }
+
+    /// Waits for a step that can be asked for again whatever became of it.
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        within(self.0.patience, ErrorKind::Timeout, operation, step).await
+    }
+
+    /// Waits for a step that may have been done when its answer does not come.
+    async fn change<T>(
+        &self,
+        operation: &'static str,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        within(self.0.patience, ErrorKind::Indeterminate, operation, step).await
     }
 
     fn now(&self) -> Timestamp {
@@ -99,6 +141,17 @@ impl PostgresQueue {
     }
 }
 
+/// Gives a step up after a time: a line that is dead says nothing, ever.
+async fn within<T>(
+    patience: Duration,
+    late: ErrorKind,
+    operation: &'static str,
+    step: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let late = |_| Err(Error::new(late, operation).detail("the server does not answer"));
+    tokio::time::timeout(patience, step).await.unwrap_or_else(late)
+}
+
 #[async_trait]
 impl Queue for PostgresQueue {
     fn name(&self) -> &QueueName {
@@ -110,7 +163,8 @@ impl Queue for PostgresQueue {
     }
 
     async fn publish(&self, messages: Vec<Message>, _durability: Durability) -> Result<Vec<bool>> {
-        let said = self.0.store.publish(&messages, self.now()).await;
+        let publishing = self.0.store.publish(&messages, self.now());
+        let said = self.change("publish message", publishing).await;
         let is_full = said.as_ref().is_err_and(|error| *error.kind() == ErrorKind::Overloaded);
         REFUSED.add(u64::from(is_full));
         let new = said?;
@@ -144,33 +198,35 @@ impl Queue for PostgresQueue {
     }
 
     async fn stats(&self) -> Result<Stats> {
-        self.0.store.stats(self.now()).await
+        self.ask("count messages", self.0.store.stats(self.now())).await
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        self.0.store.dead_letters(self.now(), limit).await
+        self.ask("look at queue", self.0.store.dead_letters(self.now(), limit)).await
     }
 
     async fn peek(&self, limit: usize) -> Result<Vec<Message>> {
-        self.0.store.peek(self.now(), limit).await
+        self.ask("look at queue", self.0.store.peek(self.now(), limit)).await
     }
 
     async fn replay(&self, id: MessageId) -> Result<bool> {
-        self.0.store.replay(id, self.now()).await
+        self.change("replay dead letter", self.0.store.replay(id, self.now())).await
     }
 
     async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64> {
-        self.0.store.purge_dead(before, cause).await
+        self.change("purge dead letters", self.0.store.purge_dead(before, cause)).await
     }
 
     async fn set_paused(&self, paused: bool) -> Result<()> {
-        self.0.store.set_paused(paused).await
+        self.ask("pause queue", self.0.store.set_paused(paused)).await
     }
 }
 
 impl PostgresQueue {
     async fn take(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>> {
-        let taken = self.0.store.take(limit, lease, self.now(), self.is_aged()).await?;
+        let taking = self.0.store.take(limit, lease, self.now(), self.is_aged());
+        // To ask again does no harm: what was taken and is not known of comes back when its lease ends.
+        let taken = self.change("receive message", taking).await.map_err(Error::idempotent)?;
         let hand = |taken: row::Taken| {
             let held = Held { queue: self.clone(), number: taken.number, lease: taken.lease };
             Delivery::new(taken.message, taken.attempts, taken.published, Box::new(held))
@@ -191,14 +247,17 @@ struct Held {
 impl Lease for Held {
     async fn settle(&self, settlement: Settlement) -> Result<()> {
         let outcome = Outcome::of(&settlement);
-        let shared = &self.queue.0;
-        shared.store.settle(self.number, self.lease, settlement, self.queue.now()).await?;
+        let Self { queue, number, lease } = self;
+        let settling = queue.0.store.settle(*number, *lease, settlement, queue.now());
+        queue.change("settle delivery", settling).await?;
         SETTLED.add_for(outcome, 1);
         Ok(())
     }
 
     async fn extend(&self, lease: Duration) -> Result<()> {
-        self.queue.0.store.extend(self.number, self.lease, lease, self.queue.now()).await
+        let queue = &self.queue;
+        let extending = queue.0.store.extend(self.number, self.lease, lease, queue.now());
+        queue.change("extend lease", extending).await
     }
 
     fn abandon(&self) {

@@ -5,6 +5,7 @@ mod documents;
 mod error;
 mod fate;
 mod leases;
+mod line;
 mod options;
 #[cfg(test)]
 mod plans;

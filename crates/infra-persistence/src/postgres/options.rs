@@ -1,35 +1,21 @@
 //! How PostgreSQL is reached, and how its tables come to be.
 
-use std::{borrow::Cow, io, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, PgPool, SqlStr,
     migrate::{Migration, MigrationType, Migrator},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::PgConnectOptions,
 };
 
-use super::error::wrap;
+use super::{error::wrap, line};
 
 const OPEN: &str = "open PostgreSQL";
 
 /// The steps from nothing to today's tables. A step that was ever released is never changed.
 static STEPS: [(&str, &str); 1] =
     [("documents", include_str!("../../migrations/0001_documents.sql"))];
-
-/// How long a connection has to show that it lives, when it goes back into the pool.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-
-/// Returns whether a connection may go back into the pool; one that is an error is closed.
-///
-/// sqlx asks the same, once more afterwards, without a bound: the place of a connection whose other end is gone
-/// without a word would be taken for as long as the operating system believes in it.
-async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    match tokio::time::timeout(SIGN_OF_LIFE, connection.ping()).await {
-        Ok(answer) => answer.map(|()| true),
-        Err(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
-    }
-}
 
 /// sqlx's `migrate!` would do the same, and compile sqlx a second time for its macro.
 fn migrations() -> Migrator {
@@ -126,11 +112,7 @@ impl PostgresOptions {
         let late = || Error::new(ErrorKind::Timeout, OPEN);
         let prepared = tokio::time::timeout(self.patience, preparing).await;
         prepared.map_err(|_| late())?.map_err(|cause| wrap(OPEN, cause))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(self.connections)
-            .acquire_timeout(self.patience)
-            .after_release(|connection, _| Box::pin(lives(connection)))
-            .connect_lazy_with(options);
+        let pool = line::pool(self.connections, self.patience).connect_lazy_with(options);
         let migrated = tokio::time::timeout(self.patience, migrations().run(&pool)).await;
         migrated.map_err(|_| late())?.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, OPEN).detail("migrate the schema").because(cause)
