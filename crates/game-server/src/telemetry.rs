@@ -4,22 +4,25 @@ use infra_core::metric::{Counter, Declaration, Gauge, Histogram, Label, LabelSet
 
 use crate::protocol::ServerMessage;
 
-/// A store that has a circuit of its own.
+/// A store, or the bus, that has a circuit of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Store {
     Events,
     Documents,
     Archive,
+    Bus,
 }
 
 impl Label for Store {
-    const SET: LabelSet = LabelSet { name: "store", values: &["events", "documents", "archive"] };
+    const SET: LabelSet =
+        LabelSet { name: "store", values: &["events", "documents", "archive", "bus"] };
 
     fn value(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Documents => "documents",
             Self::Archive => "archive",
+            Self::Bus => "bus",
         }
     }
 }
@@ -71,7 +74,7 @@ pub(crate) const LATE: Counter = Counter::new(
 pub(crate) const STORE_BREAKER: Gauge<Store> = Gauge::labelled(
     "infra_game_store_breaker",
     "",
-    "State of the breaker of each store: 0 closed, 1 half open, 2 open.",
+    "State of the breaker of each store, and of the bus: 0 closed, 1 half open, 2 open.",
 );
 pub(crate) const ROOMS: Gauge = Gauge::new("infra_game_rooms", "", "Rooms in memory.");
 

@@ -13,6 +13,9 @@ pub const MESSAGE_BYTES: usize = 64 * 1024;
 /// The most bytes of one message of the server.
 pub const SERVER_MESSAGE_BYTES: usize = 128 * 1024;
 
+/// When to ask again after storage has failed, in milliseconds: a store is left alone for no longer.
+pub(crate) const STORAGE_PAUSE: u32 = 500;
+
 /// How deep objects and lists may be nested in a message of a client; the message itself is 1.
 pub const DEPTH: usize = 8;
 

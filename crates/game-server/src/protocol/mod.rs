@@ -30,6 +30,7 @@ pub use decode::decode;
 pub use diagram::diagram;
 pub(crate) use diagram::{STAGE_EDGES, WAYS};
 pub use emoji::Emoji;
+pub(crate) use limits::STORAGE_PAUSE;
 pub use limits::{
     BAD_MESSAGES, BAD_MESSAGES_WINDOW, DEPTH, GREATEST_NUMBER, LISTED_ROOMS, Limits, MESSAGE_BYTES,
     PROTOCOL, SERVER_MESSAGE_BYTES,

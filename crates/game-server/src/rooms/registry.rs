@@ -10,6 +10,7 @@ use infra_core::{
     random::Random,
 };
 use infra_persistence::state::Durable;
+use infra_resilience::Refused;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, mpsc, watch};
 
@@ -245,7 +246,12 @@ impl Registry {
         let Ok(subject) = Subject::new(format!("room.{code}.changed")) else { return };
         let line = summary.and_then(|summary| serde_json::to_vec(&summary.lobby).ok());
         if let Err(error) = self.bus.publish(&subject, line.unwrap_or_default().into()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "change not told");
+            let cause = &error as &dyn std::error::Error;
+            match Refused::of(&error) {
+                // The health names a bus that is left alone.
+                Some(_) => tracing::debug!(error = cause, "change not told"),
+                None => tracing::warn!(error = cause, "change not told"),
+            }
         }
     }
 

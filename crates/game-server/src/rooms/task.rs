@@ -23,7 +23,7 @@ use crate::{
         Refusal, Room, Status,
     },
     observe::{Diary, RoomTelemetry},
-    protocol::{Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback},
+    protocol::{self, Ack, Code, Epoch, LeftReason, Refused, RoomCode, ServerMessage, Setback},
     telemetry::{ACTIONS, Outcome},
 };
 
@@ -238,7 +238,7 @@ impl RoomTask {
                 None => ServerMessage::Refused(refuse(Refusal::NotInRoom.into())),
             },
             Err(code @ Code::Server(_)) => {
-                ServerMessage::Refused(refuse(code).retry_after_ms(1_000))
+                ServerMessage::Refused(refuse(code).retry_after_ms(protocol::STORAGE_PAUSE))
             }
             Err(code @ Code::Game(_)) => ServerMessage::Refused(refuse(code)),
         };

@@ -130,14 +130,16 @@ impl Backends {
         }
     }
 
-    /// Puts policies around the stores, and tells of those that are left alone.
+    /// Puts policies around the stores and the bus, and tells of those that are left alone.
     pub(super) fn guarded(mut self, clock: &Arc<dyn Clock>) -> Self {
-        let guarded = Guarded::new((self.events, self.documents, self.archive), clock);
+        let stores = (self.events, self.documents, self.archive);
+        let guarded = Guarded::new(stores, self.bus, clock);
         self.checks.push(guarded.health);
         Self {
             events: guarded.events,
             documents: guarded.documents,
             archive: guarded.archive,
+            bus: guarded.bus,
             ..self
         }
     }

@@ -9,8 +9,7 @@ use crate::{
     rooms::close_of,
 };
 
-/// When to ask again after storage has failed, in milliseconds.
-pub(super) const STORAGE_PAUSE: u32 = 1_000;
+pub(super) use crate::protocol::STORAGE_PAUSE;
 
 /// Creates a refusal; the request's name is filled in where it is known.
 pub(super) fn refused(code: impl Into<Code>) -> Refused {

@@ -52,7 +52,8 @@ struct Told {
     room: String,
     /// Number, offset, when it was first sent, when it was acknowledged.
     acks: Vec<(u64, u64, Instant, Instant)>,
-    refused: u64,
+    /// When it was refused.
+    refused: Vec<Instant>,
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -169,16 +170,20 @@ async fn play_through(
     let calm_from = Instant::now();
     tokio::time::sleep(BACK + LOOK).await;
     is_over.send_replace(true);
-    let (mut times, mut refused) = (Vec::new(), 0);
+    let (mut times, mut refused, mut latest) = (Vec::new(), 0, Duration::ZERO);
     let wait = Duration::from_mins(1);
     while let Some(told) = timeout(wait, players.join_next()).await.expect("a game does not go on")
     {
         let told = told.unwrap();
-        refused += told.refused;
+        refused += told.refused.len();
         audit(log, &told).await;
         let first = told.acks.iter().map(|ack| ack.3).find(|acked| calm_from < *acked);
         let back = first.expect("the game does not go on").duration_since(calm_from);
+        let since = |moment: &Instant| moment.checked_duration_since(calm_from);
+        let waited: Vec<_> = told.refused.iter().filter_map(since).collect();
+        println!("room {}: back after {back:?}, refused after {waited:?}", told.room);
         assert!(back < BACK, "room {} is back after {back:?}", told.room);
+        latest = latest.max(back);
         times.extend(told.times());
     }
     let mut beside = Vec::new();
@@ -191,7 +196,8 @@ async fn play_through(
     let beside = p95(sent_after(&beside, calm_from + BACK));
     let (acks, struck) = (times.len(), trouble.struck());
     println!(
-        "{acks} actions, {refused} refused; {struck} struck, {rough} of them while it was rough"
+        "{acks} actions, {refused} refused; {struck} struck, {rough} of them while it was rough; \
+         the last room was back after {latest:?}"
     );
     println!(
         "p95 {before:?} before, {at_once:?} from the end on, {after:?} from {BACK:?} after it; \
@@ -293,7 +299,7 @@ async fn carry_out(player: &mut Player, message: &Value, told: &mut Told) {
                 let is_passing =
                     ["storage_unavailable", "overloaded"].contains(&text(&answer, "code"));
                 assert!(is_passing, "{answer}");
-                told.refused += 1;
+                told.refused.push(Instant::now());
                 let pause = Duration::from_millis(number(&answer, "retry_after_ms"));
                 assert!(!pause.is_zero(), "{answer}");
                 tokio::time::sleep(pause).await;

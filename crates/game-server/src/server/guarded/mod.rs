@@ -1,4 +1,4 @@
-//! Policies around the stores: no call waits for ever, a store that fails is left alone for a
+//! Policies around the stores and the bus: no call waits for ever, one that fails is left alone for a
 //! moment, and only what may be repeated is tried again.
 //!
 //! A player's action comes with a deadline and a budget of extra attempts in its context, which the
@@ -8,6 +8,7 @@
 //! since what it expects is no longer so once it was done.
 
 mod archive;
+mod bus;
 mod documents;
 mod events;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use infra_core::{
     event::EventStore,
     health::HealthCheck,
     metric::Label as _,
+    pubsub::PubSub,
     store::DocumentStore,
 };
 use infra_resilience::{
@@ -31,13 +33,16 @@ use infra_resilience::{
 
 use crate::telemetry::{STORE_BREAKER, Store};
 
-use self::{archive::GuardedArchive, documents::GuardedDocuments, events::GuardedEvents};
+use self::{
+    archive::GuardedArchive, bus::GuardedBus, documents::GuardedDocuments, events::GuardedEvents,
+};
 
 /// How long one call of a store may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest pause of a store that fails, so that the game goes on soon after it is back.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause of a store that fails, so that the game goes on soon after it is back: what hangs just
+/// then, this pause and the client's are less than five seconds together.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many calls may run and wait at one store: every room that plays has one at most.
 const RUNNING: usize = 1_024;
@@ -49,7 +54,7 @@ type Once = Pipeline<Around<Around<Around<Direct, Breaker>, Bulkhead>, Timeout>>
 /// The same with a retry around them.
 type Again = Pipeline<Around<Around<Around<Around<Direct, Retry>, Breaker>, Bulkhead>, Timeout>>;
 
-/// The policies around one store; they share its breaker and its places.
+/// The policies around one store, or the bus; they share its breaker and its places.
 #[derive(Debug, Clone)]
 struct Guard {
     breaker: Breaker,
@@ -63,7 +68,7 @@ struct Guard {
 
 impl Guard {
     fn new(store: Store, budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Self {
-        let open = Backoff::exponential(Duration::from_millis(500))
+        let open = Backoff::exponential(Duration::from_millis(250))
             .capped_at(LONGEST_PAUSE)
             .jitter(Jitter::Within(10));
         let options = breaker::Options::default()
@@ -102,38 +107,40 @@ fn retry(budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Retry {
         .budget(budget.clone())
 }
 
-/// The stores of a server behind their policies.
+/// The stores and the bus of a server behind their policies.
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(super) events: Arc<dyn EventStore>,
     pub(super) documents: Arc<dyn DocumentStore>,
     pub(super) archive: Arc<dyn ArchiveStore>,
+    pub(super) bus: Arc<dyn PubSub>,
     /// Which of them are left alone at present.
     pub(super) health: Arc<dyn HealthCheck>,
 }
 
 impl Guarded {
-    /// Puts policies around each store.
+    /// Puts policies around each store, and around the bus.
     pub(super) fn new(
         (events, documents, archive): (
             Arc<dyn EventStore>,
             Arc<dyn DocumentStore>,
             Arc<dyn ArchiveStore>,
         ),
+        bus: Arc<dyn PubSub>,
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let budget = RetryBudget::new(Arc::clone(clock));
-        let guard = |store| Guard::new(store, &budget, clock);
-        let stores = [Store::Events, Store::Documents, Store::Archive];
-        let [of_events, of_documents, of_archive] = stores.map(guard);
-        let health = BreakerHealth::new("stores")
-            .breaker(Store::Events.value(), of_events.breaker.clone())
-            .breaker(Store::Documents.value(), of_documents.breaker.clone())
-            .breaker(Store::Archive.value(), of_archive.breaker.clone());
+        let guard = |store| (store, Guard::new(store, &budget, clock));
+        let guards = [Store::Events, Store::Documents, Store::Archive, Store::Bus].map(guard);
+        let health = guards.iter().fold(BreakerHealth::new("stores"), |health, (store, guard)| {
+            health.breaker(store.value(), guard.breaker.clone())
+        });
+        let [of_events, of_documents, of_archive, of_bus] = guards.map(|(_, guard)| guard);
         Self {
             events: Arc::new(GuardedEvents::new(events, of_events)),
             documents: Arc::new(GuardedDocuments::new(documents, of_documents)),
             archive: Arc::new(GuardedArchive::new(archive, of_archive)),
+            bus: Arc::new(GuardedBus::new(bus, of_bus)),
             health: Arc::new(health),
         }
     }

@@ -9,6 +9,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use infra_core::{
     Error, ErrorKind, SystemClock,
     budget::{CallBudget, Deadline},
@@ -21,19 +23,25 @@ use infra_core::{
     },
     health::Status,
     id::{EventId, EventType, StreamName},
+    pubsub::{Item, Pattern, Subject, Subscription as Listening},
     random::Random,
     version::{Expected, Position, Version},
 };
 use infra_events::MemoryEventStore;
+use infra_messaging::MemoryPubSub;
 use infra_observability::exporter::Exporter;
 use infra_persistence::Archive;
 
 use super::*;
 
 fn guarded_over(events: Arc<dyn EventStore>) -> Guarded {
+    with_bus(events, Arc::new(MemoryPubSub::new(100)))
+}
+
+fn with_bus(events: Arc<dyn EventStore>, bus: Arc<dyn PubSub>) -> Guarded {
     let clock: Arc<dyn Clock> = SystemClock::shared();
     let documents = Arc::new(infra_persistence::memory(Arc::clone(&clock)).unwrap());
-    Guarded::new((events, documents, Arc::new(Archive::in_memory())), &clock)
+    Guarded::new((events, documents, Arc::new(Archive::in_memory())), bus, &clock)
 }
 
 fn guarded() -> Guarded {
@@ -52,6 +60,10 @@ fn archive() -> Ready<Arc<dyn ArchiveStore>> {
     std::future::ready(guarded().archive)
 }
 
+fn bus() -> Ready<Arc<dyn PubSub>> {
+    std::future::ready(guarded().bus)
+}
+
 mod guarded_events_keep {
     infra_testkit::event_store_contract!(super::events());
 }
@@ -62,6 +74,10 @@ mod guarded_documents_keep {
 
 mod guarded_archive_keeps {
     infra_testkit::archive_store_contract!(super::archive());
+}
+
+mod guarded_bus_keeps {
+    infra_testkit::pubsub_contract!(super::bus());
 }
 
 /// Fails or hangs so many times, then serves.
@@ -204,6 +220,63 @@ async fn a_store_that_hangs_is_given_up_left_alone_and_asked_again() {
     assert_eq!(guarded.health.check().await.status, Status::Up);
 }
 
+/// A bus that takes what is said and hangs then, or refuses.
+#[derive(Debug)]
+struct Stuck {
+    bus: MemoryPubSub,
+    asked: AtomicU32,
+    hangs: bool,
+}
+
+#[async_trait]
+impl PubSub for Stuck {
+    async fn publish(&self, subject: &Subject, payload: Bytes) -> infra_core::Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.bus.publish(subject, payload).await?;
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        Err(Error::new(ErrorKind::Unavailable, "publish message"))
+    }
+
+    async fn subscribe(&self, pattern: &Pattern) -> infra_core::Result<Listening> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) < 2 {
+            return Err(Error::new(ErrorKind::Unavailable, "subscribe to messages"));
+        }
+        self.bus.subscribe(pattern).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_published_once_whatever_is_known_of_it_and_a_bus_that_is_stuck_is_left_alone()
+{
+    for (hangs, fate) in [(true, ErrorKind::Indeterminate), (false, ErrorKind::Unavailable)] {
+        let bus = MemoryPubSub::new(100);
+        let stuck = Arc::new(Stuck { bus: bus.clone(), asked: AtomicU32::new(0), hangs });
+        let events = Arc::new(MemoryEventStore::new(SystemClock::shared()));
+        let guarded = with_bus(events, Arc::<Stuck>::clone(&stuck));
+        let (subject, all) = (Subject::new("room").unwrap(), Pattern::new(">").unwrap());
+        let mut heard = guarded.bus.subscribe(&all).await.unwrap();
+        assert_eq!(stuck.asked.swap(0, Ordering::SeqCst), 3, "a subscription is begun again");
+        for number in 0..5 {
+            let said = guarded.bus.publish(&subject, Bytes::from(vec![number])).await.unwrap_err();
+            assert_eq!(*said.kind(), fate, "{said}");
+        }
+        let left_alone = guarded.bus.publish(&subject, Bytes::new()).await.unwrap_err();
+        assert!(Refused::of(&left_alone).is_some(), "{left_alone}");
+        assert_eq!(guarded.health.check().await.detail, "bus: open");
+        // Each of the five was said once, and the sixth was not.
+        assert_eq!(stuck.asked.load(Ordering::SeqCst), 5);
+        for number in 0..5 {
+            let Some(Item::Message { payload, .. }) = heard.next().await else { panic!("a gap") };
+            assert_eq!(payload, vec![number]);
+        }
+        tokio::time::advance(LONGEST_PAUSE).await;
+        let probe = guarded.bus.publish(&subject, Bytes::new()).await.unwrap_err();
+        assert_eq!((probe.kind(), stuck.asked.load(Ordering::SeqCst)), (&fate, 6), "{probe}");
+    }
+}
+
 fn append() -> Append {
     let random = Random::seeded(4);
     let event = NewEvent::new(
@@ -259,7 +332,7 @@ fn the_metrics_tell_which_store_is_left_alone_and_how_many_breakers_are_open() {
     let story = async {
         let guarded = guarded_over(Failing::new(9, false));
         told("infra_game_store_breaker{store=\"events\"} 0");
-        told("infra_resilience_breakers{state=\"closed\"} 3");
+        told("infra_resilience_breakers{state=\"closed\"} 4");
         let mut left_alone = None;
         while left_alone.is_none() {
             let error = guarded.events.stable_head().await.unwrap_err();
@@ -267,7 +340,8 @@ fn the_metrics_tell_which_store_is_left_alone_and_how_many_breakers_are_open() {
         }
         told("infra_game_store_breaker{store=\"events\"} 2");
         told("infra_game_store_breaker{store=\"documents\"} 0");
-        told("infra_resilience_breakers{state=\"closed\"} 2");
+        told("infra_game_store_breaker{store=\"bus\"} 0");
+        told("infra_resilience_breakers{state=\"closed\"} 3");
         told("infra_resilience_breakers{state=\"open\"} 1");
         drop(guarded);
         told("infra_resilience_breakers{state=\"open\"} 0");
