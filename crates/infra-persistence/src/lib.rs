@@ -74,3 +74,8 @@ pub use select::{Filter, Select, SelectExt, Sort, compare};
 pub use snapshots::Snapshots;
 pub use telemetry::METRICS;
 pub use unit::{Outbox, OutboxMessage, Savepoint, UnitOfWork};
+
+/// The page about this crate, so that its first example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

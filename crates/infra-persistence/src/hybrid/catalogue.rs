@@ -134,12 +134,11 @@ impl<E: Entity> Hybrid<E> {
         let Some(cut) = now.checked_sub(retention) else { return Ok(Purged::default()) };
         let before = Some(Timestamp::from_millis(cut));
         let mut purged = Purged::default();
+        let mut query = ArchiveQuery { before, limit: PAGE, ..ArchiveQuery::default() };
         loop {
-            let query = ArchiveQuery { before, limit: PAGE, ..ArchiveQuery::default() };
-            let page = self.archived(query).await?;
-            if page.is_empty() {
-                return Ok(purged);
-            }
+            let page = self.archived(query.clone()).await?;
+            let Some((key, last)) = page.last() else { return Ok(purged) };
+            query.after = Some((last.archived, key.clone()));
             for (key, archived) in page {
                 // The stub's version is one above the one that was archived.
                 let expected = Expected::Exactly(archived.version.next());
@@ -159,7 +158,9 @@ impl<E: Entity> Hybrid<E> {
     }
 
     /// Compares archive and store: removes objects older than `grace` that no archived entity names,
-    /// left by a crash, and counts archived entities whose object is missing.
+    /// left by a crash, and counts archived entities whose object is missing. What a hand-over of this
+    /// repository is at is left alone; where others hand over to the same archive, `grace` has to be
+    /// longer than a hand-over takes.
     ///
     /// # Errors
     ///
@@ -258,12 +259,17 @@ impl<E: Entity> Hybrid<E> {
 }
 
 impl<E: Entity> super::store::Inner<E> {
-    /// Removes an object, unless an entity came to name it since it was listed.
+    /// Removes an object, unless an entity came to name it since it was listed, or is about to.
     async fn remove_orphan(&self, name: &str) -> Result<bool> {
-        let named = match Vault::key_of(name) {
-            None => None,
-            Some(key) => self.document(&key).await?,
+        let Some(key) = Vault::key_of(name) else {
+            return self.vault.delete(name).await.map(|()| true);
         };
+        // A hand-over that begins now waits for this turn, and then makes its object anew.
+        let _turn = self.gates.enter(&key).await;
+        if self.schedule.lock().is_flying(&key) {
+            return Ok(false);
+        }
+        let named = self.document(&key).await?;
         let named = named.filter(|found| Vault::is_stub(&found.payload));
         let named = named.map(|found| Vault::read_stub(&found.payload)).transpose()?;
         if named.is_some_and(|named| named.object == name) {

@@ -174,6 +174,10 @@ impl Schedule {
         }
     }
 
+    pub(super) fn is_flying(&self, key: &Bytes) -> bool {
+        self.flying.contains_key(key)
+    }
+
     pub(super) fn is_overtaken(&self, key: &Bytes) -> bool {
         self.flying.get(key).copied().unwrap_or(false)
     }

@@ -128,6 +128,8 @@ struct Watched {
     is_shut: AtomicBool,
     opened: Notify,
     slow: Duration,
+    /// How long after an object is there its writer is told so.
+    lag: Mutex<Duration>,
 }
 
 impl Watched {
@@ -143,6 +145,7 @@ impl Watched {
             is_shut: AtomicBool::new(false),
             opened: Notify::new(),
             slow,
+            lag: Mutex::default(),
         })
     }
 
@@ -188,7 +191,12 @@ impl ArchiveStore for Watched {
         let failure = self.failures.lock().pop();
         match failure {
             Some(kind) => Err(Error::new(kind, "create object")),
-            None => self.inner.create(name, body).await,
+            None => {
+                let created = self.inner.create(name, body).await;
+                let lag = *self.lag.lock();
+                tokio::time::sleep(lag).await;
+                created
+            }
         }
     }
 

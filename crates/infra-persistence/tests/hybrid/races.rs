@@ -254,3 +254,19 @@ async fn a_game_that_is_removed_and_saved_again_is_not_covered_by_an_archive_of_
     assert!(bench.is_archived("again").await);
     assert_eq!((bench.archive.names().await.len(), bench.hybrid.waiting()), (1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reconciliation_leaves_alone_what_a_hand_over_has_just_written() {
+    let mut bench = Bench::new(options(100), Duration::ZERO).await;
+    *bench.archive.lag.lock() = Duration::from_secs(10);
+    bench.start();
+    bench.save("late", Phase::Over).await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(bench.archive.names().await.len(), 1, "it is there, and its writer does not know");
+    assert_eq!(bench.hybrid.reconcile(Duration::ZERO).await.unwrap().removed, 0);
+    pass(Duration::from_secs(10)).await;
+    assert!(bench.is_archived("late").await);
+    assert_eq!(bench.read("late").await.unwrap(), game("late", Phase::Over));
+    let reconciled = bench.hybrid.reconcile(Duration::ZERO).await.unwrap();
+    assert_eq!((reconciled.named, reconciled.removed, reconciled.missing), (1, 0, 0));
+}
