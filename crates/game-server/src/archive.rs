@@ -112,6 +112,8 @@ fn open(url: &str) -> Result<Archive> {
         Backend::Postgres(_) => Err(Error::invalid(OPEN, "no archive is in PostgreSQL")),
         #[cfg(feature = "nats")]
         Backend::Nats(_) => Err(Error::invalid(OPEN, "no archive is in NATS")),
+        #[cfg(feature = "redis")]
+        Backend::Redis(_) => Err(Error::invalid(OPEN, "no archive is in Redis")),
     }
 }
 

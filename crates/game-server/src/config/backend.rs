@@ -13,6 +13,8 @@ pub enum Role {
     Archive,
     /// The message bus.
     Bus,
+    /// Where limits are counted.
+    Limiter,
 }
 
 impl Role {
@@ -23,11 +25,12 @@ impl Role {
             Self::Documents => "documents",
             Self::Archive => "archive",
             Self::Bus => "bus",
+            Self::Limiter => "limiter",
         }
     }
 
     const fn takes_files(self) -> bool {
-        !matches!(self, Self::Bus)
+        !matches!(self, Self::Bus | Self::Limiter)
     }
 
     const fn takes_postgres(self) -> bool {
@@ -40,6 +43,10 @@ impl Role {
 
     const fn takes_nats(self) -> bool {
         cfg!(feature = "nats") && matches!(self, Self::Bus)
+    }
+
+    const fn takes_redis(self) -> bool {
+        cfg!(feature = "redis") && matches!(self, Self::Limiter)
     }
 
     /// Returns what it takes, for a message.
@@ -56,6 +63,9 @@ impl Role {
         }
         if self.takes_nats() {
             forms.push("`nats://HOST`");
+        }
+        if self.takes_redis() {
+            forms.push("`redis://HOST`");
         }
         forms.push("`memory:`");
         forms.join(" or ")
@@ -106,6 +116,9 @@ pub enum Backend {
     /// On NATS servers; only the bus.
     #[cfg(feature = "nats")]
     Nats(ServerUrl),
+    /// In a Redis; only limits.
+    #[cfg(feature = "redis")]
+    Redis(ServerUrl),
 }
 
 impl Backend {
@@ -144,6 +157,14 @@ impl Backend {
                     Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
                 }
             }
+            #[cfg(feature = "redis")]
+            ("redis", _) if role.takes_redis() => {
+                if rest.starts_with("//") && !path.is_empty() {
+                    Ok(Self::Redis(ServerUrl(url.to_owned())))
+                } else {
+                    Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
+                }
+            }
             ("postgres" | "postgresql" | "redis" | "nats" | "s3", _) => {
                 Err(format!("`{scheme}` is not built in for it; it takes {}", role.known()))
             }
@@ -163,6 +184,8 @@ impl fmt::Display for Backend {
             Self::Postgres(url) => url.fmt(f),
             #[cfg(feature = "nats")]
             Self::Nats(url) => url.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => url.fmt(f),
         }
     }
 }
@@ -219,5 +242,19 @@ mod tests {
         assert_eq!(nats.to_string(), "nats://bus:4222");
         let refused = Backend::parse(Role::Bus, "nats://").unwrap_err();
         assert_eq!(refused, "`nats:` names no server; it takes `nats://HOST` or `memory:`");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn limits_may_be_counted_in_redis_whose_password_is_not_shown() {
+        let redis = Backend::parse(Role::Limiter, "redis://ann:secret@shared:6379/3").unwrap();
+        assert_eq!(redis.to_string(), "redis://shared:6379/3");
+        let refused = |url| Backend::parse(Role::Limiter, url).unwrap_err();
+        assert_eq!(
+            refused("redis://"),
+            "`redis:` names no server; it takes `redis://HOST` or `memory:`"
+        );
+        assert!(refused("file:/x").starts_with("`file` is no scheme for it"));
+        assert!(Backend::parse(Role::Events, "redis://x").unwrap_err().contains("not built in"));
     }
 }

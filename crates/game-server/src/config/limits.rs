@@ -1,10 +1,14 @@
 //! How much the server admits, as the operator writes it.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use infra_ratelimit::{Quota, Window};
 
-use super::{options::Options, resolve::ConfigError};
+use super::{
+    backend::{Backend, Role},
+    options::Options,
+    resolve::ConfigError,
+};
 
 /// So many within so many seconds, written `COUNT/SECONDS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,10 @@ pub struct Limits {
     pub spectators: u32,
     /// The proxies that are believed when they name the client.
     pub proxies: Vec<IpAddr>,
+    /// Where it is counted.
+    pub limiter: Backend,
+    /// How many servers count there; each enforces its part while nothing can be counted there.
+    pub nodes: NonZeroU32,
 }
 
 impl Limits {
@@ -117,6 +125,10 @@ impl Limits {
             )?,
             spectators: positive("spectators", options.spectators, 256)?,
             proxies: options.trust_proxy.clone().unwrap_or_default(),
+            limiter: Backend::parse(Role::Limiter, options.limiter.as_deref().unwrap_or("memory:"))
+                .map_err(|why| ConfigError::new(Role::Limiter.option(), why))?,
+            nodes: NonZeroU32::new(positive("limiter-nodes", options.limiter_nodes, 1)?)
+                .unwrap_or(NonZeroU32::MIN),
         })
     }
 }
@@ -163,6 +175,11 @@ mod tests {
         }
         assert!(refused(|o| o.limits = Some("off".to_owned())).contains("--limits: `off` is"));
         assert!(refused(|o| o.limit_messages = Some(0)).contains("--limit-messages: it takes 1"));
+        assert!(refused(|o| o.limiter_nodes = Some(0)).contains("--limiter-nodes: it takes 1"));
+        assert!(
+            refused(|o| o.limiter = Some("valkey://x".to_owned()))
+                .starts_with("option --limiter: `valkey` is no scheme for it; it takes `")
+        );
         let set = resolved(|options| options.limit_room = Some("9 / 2".to_owned())).unwrap();
         assert_eq!(set.room.to_string(), "9/2");
     }

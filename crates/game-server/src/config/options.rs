@@ -180,6 +180,13 @@ pub struct Options {
     /// [default: enforce].
     #[arg(long, env = "GAME_SERVER_LIMITS", value_name = "MODE")]
     pub limits: Option<String>,
+    /// Where they are counted: `memory:`, or `redis://HOST` for all servers together where that is
+    /// built in [default: memory:].
+    #[arg(long, env = "GAME_SERVER_LIMITER", value_name = "URL")]
+    pub limiter: Option<String>,
+    /// How many servers count together; each enforces its part while Redis is lost [default: 1].
+    #[arg(long, env = "GAME_SERVER_LIMITER_NODES", value_name = "COUNT")]
+    pub limiter_nodes: Option<u32>,
     /// The tokens of a player, and in how many seconds they come back [default: 120/120].
     #[arg(long, env = "GAME_SERVER_LIMIT_PLAYER", value_name = "COUNT/SECONDS")]
     pub limit_player: Option<String>,
@@ -254,6 +261,8 @@ impl Options {
             resume_events: self.resume_events.or(weaker.resume_events),
             grace: self.grace.or(weaker.grace),
             limits: self.limits.or(weaker.limits),
+            limiter: self.limiter.or(weaker.limiter),
+            limiter_nodes: self.limiter_nodes.or(weaker.limiter_nodes),
             limit_player: self.limit_player.or(weaker.limit_player),
             limit_room: self.limit_room.or(weaker.limit_room),
             limit_arrivals: self.limit_arrivals.or(weaker.limit_arrivals),

@@ -1,6 +1,7 @@
 //! How much each player, room, connection and address may do: the limits of the game, put together
 //! from what the operator chose. What a message costs is decided here, from what the server knows.
 
+mod counting;
 mod kinds;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -8,14 +9,16 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::request::Parts;
 use infra_core::{
     Clock, Result,
+    health::HealthCheck,
     limit::{Charge, Decision, RateLimiter, Verdict},
 };
 use infra_ratelimit::{
-    Facts, Limit, Limiter, Rung, Rungs, address_key,
+    Facts, Limit, Rung, Rungs, address_key,
     game::{Action, Counted, GameLimiter, Options, Phase},
     tower::{Proxies, RateLimitLayer},
 };
 
+use self::counting::Counting;
 pub(crate) use self::kinds::{action_of, class_of};
 use crate::config;
 
@@ -29,18 +32,24 @@ const NEVER: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub struct Limits {
     limiter: Arc<dyn RateLimiter>,
+    health: Option<Arc<dyn HealthCheck>>,
     game: GameLimiter,
     rungs: Option<Rungs>,
     proxies: Proxies,
 }
 
 impl Limits {
-    /// Creates the limits in this process.
+    /// Creates the limits, counted where the settings say.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](infra_core::ErrorKind::Invalid) for a limit of nothing at all.
-    pub fn new(
+    /// [`Invalid`](infra_core::ErrorKind::Invalid) for a limit of nothing at all, or for an address
+    /// of a limiter that is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    pub async fn new(
         limits: &config::Limits,
         connections_per_address: u32,
         clock: &Arc<dyn Clock>,
@@ -58,16 +67,15 @@ impl Limits {
             requests = requests.shadow();
         }
         let rules = options.rules()?;
-        let mut limiter = rules.declare(Limiter::new(Arc::clone(clock))).limit(REQUESTS, requests);
-        for (name, limit) in options.limits()? {
-            limiter = limiter.limit(name, limit);
-        }
-        let limiter: Arc<dyn RateLimiter> = Arc::new(limiter);
+        let mut declared: Vec<_> = rules.limits().chain([(REQUESTS, requests)]).collect();
+        declared.extend(options.limits()?);
+        let Counting { limiter, health } = Counting::of(declared, limits, clock).await?;
         let rungs =
             Rungs::new(limits.input.quota()?, limits.chat.quota()?, limits.control.quota()?);
         Ok(Self {
             game: GameLimiter::new(Arc::clone(&limiter), rules),
             limiter,
+            health,
             rungs: (!limits.is_trial).then_some(rungs),
             proxies: Proxies::new(limits.proxies.iter().map(ToString::to_string))?,
         })
@@ -76,6 +84,11 @@ impl Limits {
     /// Returns the ladder of a new connection; none while the limits are on trial.
     pub fn ladder(&self) -> Option<Rung> {
         self.rungs.map(|rungs| rungs.ladder())
+    }
+
+    /// Returns what is to be watched of the limiter, if it is elsewhere.
+    pub fn health(&self) -> Option<Arc<dyn HealthCheck>> {
+        self.health.clone()
     }
 
     /// Returns the layer of the public listener: each request but those for health is counted

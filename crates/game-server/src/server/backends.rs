@@ -167,11 +167,13 @@ fn archive(backend: &Backend) -> Result<Option<Archive>> {
         Backend::Postgres(_) => Err(misplaced("the archive in PostgreSQL")),
         #[cfg(feature = "nats")]
         Backend::Nats(_) => Err(misplaced("the archive in NATS")),
+        #[cfg(feature = "redis")]
+        Backend::Redis(_) => Err(misplaced("the archive in Redis")),
     }
 }
 
 /// Refuses a place that the option does not take.
-#[cfg(any(feature = "postgres", feature = "s3", feature = "nats"))]
+#[cfg(any(feature = "postgres", feature = "s3", feature = "nats", feature = "redis"))]
 fn misplaced(what: &'static str) -> infra_core::Error {
     infra_core::Error::new(infra_core::ErrorKind::Unsupported, "open stores").detail(what)
 }
@@ -198,6 +200,8 @@ async fn documents(backend: &Backend, clock: &Arc<dyn Clock>) -> Result<Opened<d
         Backend::Bucket(_) => Err(misplaced("documents in a bucket")),
         #[cfg(feature = "nats")]
         Backend::Nats(_) => Err(misplaced("documents in NATS")),
+        #[cfg(feature = "redis")]
+        Backend::Redis(_) => Err(misplaced("documents in Redis")),
     }
 }
 
@@ -228,6 +232,8 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
         Backend::Bucket(_) => Err(misplaced("events in a bucket")),
         #[cfg(feature = "nats")]
         Backend::Nats(_) => Err(misplaced("events in NATS")),
+        #[cfg(feature = "redis")]
+        Backend::Redis(_) => Err(misplaced("events in Redis")),
     }
 }
 

@@ -166,6 +166,8 @@ impl Server {
         checks.push((Group::Info, Arc::new(archive_queue)));
         let clean_up = clean_up(&backends, &clock, &core).await.map_err(failed)?;
         checks.push((Group::Info, Arc::new(clean_up)));
+        // Without a shared limiter the server goes on with its share.
+        checks.extend(rooms.limits.health().map(|limiter| (Group::Info, limiter)));
         let options = HealthOptions::default();
         let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
@@ -281,7 +283,7 @@ async fn open_rooms(
     let options = room_options(settings);
     let registry = Registry::new(options, stores, bus, telemetry.clone(), core.clone());
     go_on(&registry, backends, core).await.map_err(failed)?;
-    let limits = limits(settings, clock)?;
+    let limits = limits(settings, clock).await?;
     let game = Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(clock));
     let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, settings.resume_events));
     let (lobby, stop) = (Arc::clone(&game), core.stop());
@@ -419,8 +421,9 @@ fn room_options(settings: &Settings) -> rooms::Options {
     }
 }
 
-fn limits(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Limits, StartError> {
+async fn limits(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Limits, StartError> {
     Limits::new(&settings.limits, settings.connections_per_address, clock)
+        .await
         .map_err(|error| StartError::new("declare the rate limits", error))
 }
 

@@ -26,6 +26,8 @@ mod generated;
 mod handshake;
 mod health;
 mod late;
+#[cfg(feature = "redis")]
+mod limiter;
 mod limits;
 mod migrations;
 mod observed;
