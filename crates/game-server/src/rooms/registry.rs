@@ -247,10 +247,11 @@ impl Registry {
         let line = summary.and_then(|summary| serde_json::to_vec(&summary.lobby).ok());
         if let Err(error) = self.bus.publish(&subject, line.unwrap_or_default().into()).await {
             let cause = &error as &dyn std::error::Error;
-            match Refused::of(&error) {
-                // The health names a bus that is left alone.
-                Some(_) => tracing::debug!(error = cause, "change not told"),
-                None => tracing::warn!(error = cause, "change not told"),
+            // The health names a bus that is left alone.
+            if Refused::of(&error).is_some() {
+                tracing::debug!(error = cause, "change not told");
+            } else {
+                tracing::warn!(error = cause, "change not told");
             }
         }
     }

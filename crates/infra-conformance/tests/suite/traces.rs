@@ -95,7 +95,7 @@ async fn is_one_trace(way: Way) {
     shutdown.spawn(async move {
         worker.run(stop).await.unwrap();
     });
-    tokio::time::timeout(Duration::from_secs(60), done.notified()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), done.notified()).await.unwrap();
     shutdown.close(Duration::from_secs(5)).await;
 
     let finished = spans.take(100);

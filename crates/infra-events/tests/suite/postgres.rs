@@ -239,23 +239,19 @@ async fn a_listener_whose_line_died_without_a_word_listens_again() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     proxy.weather(Weather::Calm);
     let mut heard = store.subscribe(Position::ZERO, Filter::default()).await.unwrap();
-    let hears = async {
+    let listening = async {
         let mut in_a_row = 0;
         while in_a_row < 5 {
             let told = append(&other, "a", created(&["p1"])).await;
             let hearing = async {
-                loop {
-                    match heard.next().await.unwrap().unwrap() {
-                        SubscriptionItem::Event(event) if event.position == told => return,
-                        _ => {}
-                    }
-                }
+                let is_told = |item: &SubscriptionItem| matches!(item, SubscriptionItem::Event(event) if event.position == told);
+                while !is_told(&heard.next().await.unwrap().unwrap()) {}
             };
             let is_heard = tokio::time::timeout(Duration::from_secs(1), hearing).await.is_ok();
             in_a_row = if is_heard { in_a_row + 1 } else { 0 };
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), hears).await.expect("it listens no more");
+    tokio::time::timeout(Duration::from_mins(1), listening).await.expect("it listens no more");
     tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
 }
 

@@ -189,15 +189,13 @@ impl ArchiveStore for Watched {
         tokio::time::sleep(self.slow).await;
         self.flying.fetch_sub(1, Ordering::SeqCst);
         let failure = self.failures.lock().pop();
-        match failure {
-            Some(kind) => Err(Error::new(kind, "create object")),
-            None => {
-                let created = self.inner.create(name, body).await;
-                let lag = *self.lag.lock();
-                tokio::time::sleep(lag).await;
-                created
-            }
+        if let Some(kind) = failure {
+            return Err(Error::new(kind, "create object"));
         }
+        let created = self.inner.create(name, body).await;
+        let lag = *self.lag.lock();
+        tokio::time::sleep(lag).await;
+        created
     }
 
     async fn replace(&self, name: &str, body: Bytes) -> Result<()> {
