@@ -136,13 +136,12 @@ impl Index {
             }
             versions.push(last);
         }
-        match same.len() {
-            found if found == n_events => Ok(Some(Plan::Compare { same, versions, position })),
-            found => Err(Error::invalid(
-                APPEND,
-                format!("{found} of {n_events} event ids are in the stream already"),
-            )),
+        let found = same.len();
+        if found == n_events {
+            return Ok(Some(Plan::Compare { same, versions, position }));
         }
+        let detail = format!("{found} of {n_events} event ids are in the stream already");
+        Err(Error::invalid(APPEND, detail))
     }
 
     /// Takes the events of a fitting append, or of one that is read back.

@@ -126,22 +126,35 @@ async fn an_open_transaction_holds_the_head_back_is_named_and_never_skipped() {
     assert_eq!(store.check().await.status, Status::Down);
 }
 
+/// Opens a store whose patience may be too short for a slow machine.
+async fn opened(options: &PostgresOptions) -> PostgresEventStore {
+    loop {
+        match PostgresEventStore::open(options.clone().clock(SystemClock::shared())).await {
+            Ok(store) => return store,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+}
+
+/// Appends until it is done; to repeat what was of unknown fate is harmless.
+async fn appended(store: &PostgresEventStore, append: Append) -> Appended {
+    loop {
+        match store.append(append.clone()).await {
+            Ok(appended) => return appended,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_ever_for_a_server_that_takes_connections_and_says_nothing() {
     let url = shared(Kind::Postgres).unwrap();
     let proxy = FaultProxy::start(url::address(&url)).await.unwrap();
     let through = url.replace(&url::address(&url).to_string(), &proxy.addr().to_string());
     let options = options(&through).patience(Duration::from_millis(700)).lanes(1).queue(1);
-    let store = loop {
-        match PostgresEventStore::open(options.clone().clock(SystemClock::shared())).await {
-            Ok(store) => break store,
-            Err(error) => assert!(error.is_transient(), "a slow machine: {error}"),
-        }
-    };
+    let store = opened(&options).await;
     let offer = || Append::to(stream("a"), Expected::Any, vec![stored(&created(&["p1"]))]);
-    while let Err(error) = store.append(offer()).await {
-        assert!(error.is_transient(), "a slow machine: {error}");
-    }
+    appended(&store, offer()).await;
     let before = store.stream_info(&stream("a")).await.unwrap().unwrap().last;
     proxy.set(Faults { half_open: true, ..Faults::default() });
     proxy.cut();
@@ -155,9 +168,7 @@ async fn nobody_waits_for_ever_for_a_server_that_takes_connections_and_says_noth
     proxy.set(Faults::default());
     proxy.cut();
     // Repeating what was of unknown fate is harmless.
-    while let Err(error) = store.append(sent.clone()).await {
-        assert!(error.is_transient(), "{error}");
-    }
+    appended(&store, sent).await;
     let info = loop {
         match store.stream_info(&stream("a")).await {
             Ok(info) => break info.unwrap(),
@@ -178,16 +189,9 @@ async fn connections_that_die_without_a_word_give_their_places_back() {
     let through = url.replace(&url::address(&url).to_string(), &proxy.addr().to_string());
     // One of the two readers listens.
     let options = options(&through).patience(Duration::from_millis(700)).lanes(1).readers(2);
-    let store = loop {
-        match PostgresEventStore::open(options.clone().clock(SystemClock::shared())).await {
-            Ok(store) => break store,
-            Err(error) => assert!(error.is_transient(), "a slow machine: {error}"),
-        }
-    };
+    let store = opened(&options).await;
     let offer = || Append::to(stream("a"), Expected::Any, vec![stored(&created(&["p1"]))]);
-    while let Err(error) = store.append(offer()).await {
-        assert!(error.is_transient(), "a slow machine: {error}");
-    }
+    appended(&store, offer()).await;
     proxy.weather(Weather::Outage);
     for _ in 0..3 {
         assert!(store.append(offer()).await.unwrap_err().is_transient());
@@ -195,20 +199,15 @@ async fn connections_that_die_without_a_word_give_their_places_back() {
         assert!(read.unwrap_err().is_transient());
     }
     proxy.weather(Weather::Calm);
-    let appended = loop {
-        match store.append(offer()).await {
-            Ok(appended) => break appended,
-            Err(error) => assert!(error.is_transient(), "{error}"),
-        }
-    };
-    store.wait_for(appended.position, Duration::from_secs(20)).await.unwrap();
+    let position = appended(&store, offer()).await.position;
+    store.wait_for(position, Duration::from_secs(20)).await.unwrap();
     let read = loop {
         match store.read_stream(&stream("a"), Version::new(1), Direction::Forward, 99).await {
             Ok(read) => break read,
             Err(error) => assert!(error.is_transient(), "{error}"),
         }
     };
-    assert_eq!(read.last().unwrap().position, appended.position);
+    assert_eq!(read.last().unwrap().position, position);
     tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
 }
 

@@ -102,9 +102,12 @@ async fn a_deadlock_with_a_stranger_is_repeated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exhausted_pool_is_said_to_pass_and_passes() {
     let (url, mut stranger) = database("lock_timeout = 0").await;
-    let options = PostgresOptions::new(url).connections(1).patience(Duration::from_millis(700));
+    let options = PostgresOptions::new(url).connections(1);
+    // The schema is made, and the first document written, with all the time that a slow disk needs.
+    let patient = PostgresDocuments::connect(&options).await.unwrap();
+    patient.commit(batch(["a", "b"])).await.unwrap();
+    let options = options.patience(Duration::from_millis(700));
     let store = Arc::new(PostgresDocuments::connect(&options).await.unwrap());
-    store.commit(batch(["a", "b"])).await.unwrap();
     let mut held = stranger.begin().await.unwrap();
     held.execute("LOCK TABLE infra_persistence.documents").await.unwrap();
     let mut callers = JoinSet::new();
