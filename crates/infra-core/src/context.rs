@@ -4,12 +4,20 @@
 //! `Context::current` where they write stored or wire metadata; a spawned task carries the
 //! context of the task that spawned it if it is spawned through `Context::carry`.
 
+use std::{collections::BTreeMap, str::FromStr};
+
 use crate::{
     baggage::Baggage,
     budget::{CallBudget, Deadline},
     id::CorrelationId,
     trace::{TraceContext, TraceState},
 };
+
+/// What the W3C calls other systems' part of a trace.
+const STATE: &str = "tracestate";
+
+/// What travels along, whether there is a trace or not.
+const BAGGAGE: &str = "baggage";
 
 /// The context of a piece of work. Everything in it is optional; the default is empty.
 ///
@@ -110,6 +118,49 @@ impl Context {
     pub const fn baggage_of(&self) -> &Baggage {
         &self.baggage
     }
+
+    /// Returns what the W3C keeps beside the ids of a trace, as headers: `tracestate` and `baggage`,
+    /// each if there is one. A state goes with its trace alone.
+    ///
+    /// Whatever carries a context, a request, a message or a stored event, has places of its own for
+    /// the ids, and these headers under these names.
+    ///
+    /// ```
+    /// use infra_core::{baggage::Baggage, context::Context};
+    ///
+    /// let context = Context::default().baggage(Baggage::default().with("season", "3")?);
+    /// let headers = context.headers();
+    /// assert_eq!(headers["baggage"], "season=3");
+    /// let back = Context::default().with_headers(|name| headers.get(name));
+    /// assert_eq!(back.baggage_of(), context.baggage_of());
+    /// # Ok::<(), infra_core::Error>(())
+    /// ```
+    pub fn headers(&self) -> BTreeMap<String, String> {
+        let mut headers = BTreeMap::new();
+        if self.trace.is_some() && !self.state.as_str().is_empty() {
+            headers.insert(STATE.to_owned(), self.state.as_str().to_owned());
+        }
+        if !self.baggage.is_empty() {
+            headers.insert(BAGGAGE.to_owned(), self.baggage.to_string());
+        }
+        headers
+    }
+
+    /// Returns this context, whose trace is set, with what `header` has under the names of
+    /// [`headers`](Context::headers). What is malformed, or beyond the W3C's limits, is as if it
+    /// were not there.
+    #[must_use]
+    pub fn with_headers<T: AsRef<str>>(mut self, header: impl Fn(&str) -> Option<T>) -> Self {
+        if self.trace.is_some() {
+            self.state = read(header(STATE));
+        }
+        self.baggage = read(header(BAGGAGE));
+        self
+    }
+}
+
+fn read<T: FromStr + Default>(header: Option<impl AsRef<str>>) -> T {
+    header.and_then(|text| text.as_ref().parse().ok()).unwrap_or_default()
 }
 
 #[cfg(feature = "tokio")]
@@ -186,6 +237,31 @@ mod tests {
         let seen =
             outer.scope(async { Context::current().deadline(after(50)).deadline_of() }).await;
         assert_eq!(seen, Some(after(10)));
+    }
+
+    #[test]
+    fn headers_beyond_the_limits_of_the_w3c_are_as_if_they_were_not_there() {
+        let read = |state: &str, baggage: &str| {
+            let header = |name: &str| Some(if name == "tracestate" { state } else { baggage });
+            let context = sample().with_headers(header);
+            let state = context.trace_state_of().as_str().len();
+            (state, context.baggage_of().iter().count())
+        };
+        let members = |count| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+        let value = |length| format!("k={}", "v".repeat(length));
+        for (state, baggage, wanted) in [
+            (members(32), members(64), (members(32).len(), 64)),
+            (members(33), members(65), (0, 0)),
+            (value(256), value(8_190), (258, 1)),
+            (value(257), value(8_191), (0, 0)),
+            (" k=v\t".to_owned(), "\tk=v ".to_owned(), (3, 1)),
+            ("k=v,k=w".to_owned(), "k v".to_owned(), (0, 0)),
+        ] {
+            assert_eq!(read(&state, &baggage), wanted);
+        }
+        let untraced = Context::default().with_headers(|_| Some("k=v"));
+        assert_eq!((untraced.trace_state_of().as_str(), untraced.headers().len()), ("", 1));
+        assert!(sample().headers().is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use futures_core::Stream;
 use crate::{
     clock::Timestamp,
     codec::Payload,
+    context::Context,
     durability::Durability,
     error::Result,
     id::{CorrelationId, EventId, EventType, StreamName},
@@ -78,6 +79,22 @@ pub struct RecordedEvent {
     pub correlation: Option<CorrelationId>,
     /// The trace of the context that appended it.
     pub trace: Option<TraceContext>,
+    /// What that context carried beside the trace, under the names of [`Context::headers`].
+    pub headers: Metadata,
+}
+
+impl RecordedEvent {
+    /// Returns the context that appended it, as far as it is stored, for whoever goes on with it.
+    pub fn context(&self) -> Context {
+        let mut context = Context::default();
+        if let Some(correlation) = self.correlation {
+            context = context.correlation(correlation);
+        }
+        if let Some(trace) = self.trace {
+            context = context.trace(trace);
+        }
+        context.with_headers(|name| self.headers.get(name))
+    }
 }
 
 /// The events for one stream, and what must be true of it.
@@ -259,8 +276,8 @@ pub type Subscription = Pin<Box<dyn Stream<Item = Result<SubscriptionItem>> + Se
 /// 13. **Tombstoned:** a tombstoned stream is gone for good; appending to it is
 ///     [`Denied`](crate::error::ErrorKind::Denied).
 /// 14. **Checks alone:** a part without events is a condition on its stream, and writes nothing.
-/// 15. **Kept whole:** an event is read as it was appended, with the correlation and trace of the
-///     context, and the time of the store's clock.
+/// 15. **Kept whole:** an event is read as it was appended, with the correlation, trace, trace state
+///     and baggage of the context, and the time of the store's clock.
 /// 16. **Never skips:** whoever pages by `read_to` while others append sees each event once.
 /// 17. **Resumed:** a subscription tells by `Checkpoint` how far it has looked, also over events
 ///     that do not fit; resuming there repeats and skips none, however slow the reader is.
@@ -268,7 +285,8 @@ pub type Subscription = Pin<Box<dyn Stream<Item = Result<SubscriptionItem>> + Se
 pub trait EventStore: Send + Sync + Debug {
     /// Appends events to streams, all or nothing.
     ///
-    /// Correlation and trace are taken from the current context, the time from the store's clock.
+    /// Correlation, trace and [`headers`](Context::headers) are taken from the current context, the
+    /// time from the store's clock.
     ///
     /// # Errors
     ///
@@ -408,7 +426,24 @@ mod tests {
             recorded: Timestamp::EPOCH,
             correlation,
             trace: None,
+            headers: Metadata::new(),
         }
+    }
+
+    #[test]
+    fn an_event_gives_back_the_context_that_appended_it() {
+        let correlation = CorrelationId::generate(Timestamp::EPOCH, &Random::seeded(2));
+        let trace = TraceContext::root(&Random::seeded(3), true);
+        let mut event = event("room-1", "played", Some(correlation));
+        event.headers.insert("tracestate".to_owned(), "vendor=1".to_owned());
+        event.headers.insert("baggage".to_owned(), "season=3".to_owned());
+        let without = event.context();
+        assert_eq!(without.trace_state_of().as_str(), "", "a state belongs to its trace");
+        event.trace = Some(trace);
+        let context = event.context();
+        assert_eq!(context.correlation_id(), Some(correlation));
+        assert_eq!(context.trace_context(), Some(trace));
+        assert_eq!(context.headers(), event.headers);
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl State {
         let mut position = self.index.head();
         self.index.apply(&ids_of(&append), append.fence.as_ref());
         let context = Context::current();
+        let headers = context.headers();
         let recorded = clock.wall();
         let mut versions = Vec::with_capacity(first.len());
         for (part, mut version) in append.streams.into_iter().zip(first) {
@@ -107,6 +108,7 @@ impl State {
                     recorded,
                     correlation: context.correlation_id(),
                     trace: context.trace_context(),
+                    headers: headers.clone(),
                 };
                 self.events.insert(position, recorded);
                 version = version.next();

@@ -76,8 +76,9 @@ impl Projection for ArchiveQueue {
     async fn take(&self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<()> {
         let mut games = Vec::new();
         for event in events {
-            let mut task = self.0.mint().message(Payload::json(1, &Ended::of(event))?);
-            (task.correlation, task.trace) = (event.correlation, event.trace);
+            // Of the context of the action that ended the game.
+            let payload = Payload::json(1, &Ended::of(event))?;
+            let task = event.context().sync_scope(|| self.0.mint().message(payload));
             games.push(task.dedup(event.event.id.to_string()));
         }
         self.0.publish(games).await?;

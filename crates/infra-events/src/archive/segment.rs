@@ -23,10 +23,10 @@ const MAX_PLAIN: u64 = 1 << 28;
 /// Encodes events of one stream, which are in order.
 pub(super) fn encode(events: &[RecordedEvent]) -> Result<Bytes> {
     let mut plain = Vec::new();
-    // Events of one commit share time, correlation and trace, which a frame has once.
+    // Events of one commit share time and context, which a frame has once.
     let is_same = |a: &RecordedEvent, b: &RecordedEvent| {
         let of = |event: &RecordedEvent| (event.recorded, event.correlation, event.trace);
-        of(a) == of(b) && a.position.next() == b.position
+        of(a) == of(b) && a.headers == b.headers && a.position.next() == b.position
     };
     for group in events.chunk_by(is_same) {
         let commit = Commit::Append { events: group.to_vec(), fence: None };
@@ -107,7 +107,7 @@ mod tests {
     use infra_core::{
         clock::Timestamp,
         codec::Payload,
-        event::NewEvent,
+        event::{Metadata, NewEvent},
         id::{EventId, EventType, StreamName},
         random::Random,
         version::{Position, Version},
@@ -130,6 +130,7 @@ mod tests {
             recorded: Timestamp::from_millis(number / 4),
             correlation: None,
             trace: None,
+            headers: Metadata::from([("baggage".to_owned(), format!("hour={}", number / 8))]),
         };
         (1..=count).map(make).collect()
     }

@@ -10,7 +10,7 @@ use infra_core::{
     Error, Result,
     clock::Timestamp,
     codec::{CodecTag, Payload},
-    event::{NewEvent, RecordedEvent},
+    event::{Metadata, NewEvent, RecordedEvent},
     id::{CorrelationId, EventId, EventType, Scope, StreamName},
     lease::Fence,
     trace::TraceContext,
@@ -26,6 +26,12 @@ const MAGIC: u32 = 0x314d_5246;
 
 /// The length of a frame's header.
 pub(crate) const HEADER: usize = 16;
+
+/// The kinds of bodies; an append whose context carried more than a trace has them behind it.
+const APPEND: u8 = 1;
+const TRUNCATE: u8 = 2;
+const TOMBSTONE: u8 = 3;
+const APPEND_WITH_HEADERS: u8 = 4;
 
 /// The longest body: above the largest append that is taken.
 pub(crate) const MAX_BODY: usize = 1 << 30;
@@ -82,12 +88,12 @@ pub(crate) fn encode(commit: &Commit, bytes: &mut Vec<u8>) -> u32 {
     match commit {
         Commit::Append { events, fence } => out.append(events, fence.as_ref()),
         Commit::Truncate { stream, before } => {
-            out.u8(2);
+            out.u8(TRUNCATE);
             out.text(stream.as_str());
             out.u64(before.get());
         }
         Commit::Tombstone { stream } => {
-            out.u8(3);
+            out.u8(TOMBSTONE);
             out.text(stream.as_str());
         }
     }
@@ -116,9 +122,9 @@ fn header_of(length: u32, checksum: u32) -> [u8; HEADER] {
 pub(crate) fn decode(body: &Bytes) -> Result<Commit> {
     let mut input = In::new(body);
     let commit = match input.u8()? {
-        1 => input.append()?,
-        2 => Commit::Truncate { stream: input.name()?, before: Version::new(input.u64()?) },
-        3 => Commit::Tombstone { stream: input.name()? },
+        kind @ (APPEND | APPEND_WITH_HEADERS) => input.append(kind == APPEND_WITH_HEADERS)?,
+        TRUNCATE => Commit::Truncate { stream: input.name()?, before: Version::new(input.u64()?) },
+        TOMBSTONE => Commit::Tombstone { stream: input.name()? },
         unknown => return Err(corrupt(format!("unknown commit kind {unknown}"))),
     };
     input.end()?;
@@ -127,17 +133,21 @@ pub(crate) fn decode(body: &Bytes) -> Result<Commit> {
 
 impl Out {
     fn append(&mut self, events: &[RecordedEvent], fence: Option<&Fence>) {
-        self.u8(1);
+        let first = events.first();
+        let headers = first.map(|event| &event.headers).filter(|headers| !headers.is_empty());
+        self.u8(headers.map_or(APPEND, |_| APPEND_WITH_HEADERS));
         self.u8(u8::from(fence.is_some()));
         if let Some(fence) = fence {
             self.text(fence.scope.as_str());
             self.u64(fence.token.get());
         }
-        let first = events.first();
         self.u64(first.map_or(Timestamp::EPOCH, |event| event.recorded).as_millis());
         self.uuid(first.and_then(|event| event.correlation).map(CorrelationId::as_uuid));
         self.text(&first.and_then(|e| e.trace).map(|trace| trace.to_string()).unwrap_or_default());
-        self.u32(u32::try_from(events.len()).unwrap_or(u32::MAX));
+        if let Some(headers) = headers {
+            self.pairs(headers);
+        }
+        self.count(events.len());
         let mut stream = None;
         for recorded in events {
             // The events of one stream stand together: its name is written once.
@@ -160,8 +170,12 @@ impl Out {
         self.u8(event.payload.codec.as_byte());
         self.u32(event.payload.schema);
         self.bytes(&event.payload.body);
-        self.u32(u32::try_from(event.metadata.len()).unwrap_or(u32::MAX));
-        for (name, value) in &event.metadata {
+        self.pairs(&event.metadata);
+    }
+
+    fn pairs(&mut self, pairs: &Metadata) {
+        self.count(pairs.len());
+        for (name, value) in pairs {
             self.text(name);
             self.text(value);
         }
@@ -169,7 +183,7 @@ impl Out {
 }
 
 impl In<'_> {
-    fn append(&mut self) -> Result<Commit> {
+    fn append(&mut self, has_headers: bool) -> Result<Commit> {
         let fence = if self.u8()? == 1 {
             let scope = Scope::new(self.text()?)
                 .map_err(|cause| corrupt("fence scope".to_owned()).because(cause))?;
@@ -180,6 +194,7 @@ impl In<'_> {
         let recorded = Timestamp::from_millis(self.u64()?);
         let correlation = self.uuid()?.map(CorrelationId::from_uuid);
         let trace = self.trace()?;
+        let headers = if has_headers { self.pairs()? } else { Metadata::new() };
         let count = self.u32()?;
         let mut events: Vec<RecordedEvent> = Vec::new();
         for _ in 0..count {
@@ -189,9 +204,16 @@ impl In<'_> {
                 _ => return Err(corrupt("the first event names no stream".to_owned())),
             };
             let event = self.event()?;
-            let event =
-                RecordedEvent { position, stream, version, event, recorded, correlation, trace };
-            events.push(event);
+            events.push(RecordedEvent {
+                position,
+                stream,
+                version,
+                event,
+                recorded,
+                correlation,
+                trace,
+                headers: headers.clone(),
+            });
         }
         Ok(Commit::Append { events, fence })
     }
@@ -212,12 +234,17 @@ impl In<'_> {
         let codec = CodecTag::from_byte(self.u8()?)?;
         let schema = self.u32()?;
         let payload = Payload { codec, schema, body: self.bytes()? };
-        let mut event = NewEvent { causation, ..NewEvent::new(id, event_type, payload) };
+        let metadata = self.pairs()?;
+        Ok(NewEvent { causation, metadata, ..NewEvent::new(id, event_type, payload) })
+    }
+
+    fn pairs(&mut self) -> Result<Metadata> {
+        let mut pairs = Metadata::new();
         for _ in 0..self.u32()? {
             let name = self.text()?;
-            event.metadata.insert(name, self.text()?);
+            pairs.insert(name, self.text()?);
         }
-        Ok(event)
+        Ok(pairs)
     }
 }
 
@@ -250,7 +277,7 @@ mod tests {
         })
     }
 
-    fn recorded(events: Vec<NewEvent>, traced: bool) -> Vec<RecordedEvent> {
+    fn recorded(events: Vec<NewEvent>, traced: bool, headers: &Metadata) -> Vec<RecordedEvent> {
         let random = infra_core::random::Random::seeded(3);
         let correlation = CorrelationId::generate(Timestamp::EPOCH, &random);
         let trace = TraceContext::root(&random, true);
@@ -264,6 +291,7 @@ mod tests {
                 recorded: Timestamp::from_millis(77),
                 correlation: traced.then_some(correlation),
                 trace: traced.then_some(trace),
+                headers: headers.clone(),
             })
             .collect()
     }
@@ -273,13 +301,14 @@ mod tests {
         fn a_commit_survives_its_bytes(
             events in proptest::collection::vec(event(), 1..6),
             traced: bool,
+            headers in proptest::collection::btree_map("[a-z]{1,4}", ".{0,8}", 0..3),
             token in proptest::option::of(any::<u64>()),
         ) {
             let fence = token.map(|token| Fence {
                 scope: Scope::new("room-1").unwrap(),
                 token: FencingToken::new(token),
             });
-            let commit = Commit::Append { events: recorded(events, traced), fence };
+            let commit = Commit::Append { events: recorded(events, traced, &headers), fence };
             prop_assert_eq!(decode(&body(&commit)).unwrap(), commit);
         }
 
@@ -292,10 +321,12 @@ mod tests {
         #[test]
         fn a_changed_body_is_refused_or_decoded_without_a_panic(
             events in proptest::collection::vec(event(), 1..3),
+            headers in proptest::collection::btree_map("[a-z]{1,4}", ".{0,8}", 0..3),
             at: prop::sample::Index,
             value: u8,
         ) {
-            let commit = Commit::Append { events: recorded(events, true), fence: None };
+            let events = recorded(events, true, &headers);
+            let commit = Commit::Append { events, fence: None };
             let mut bytes = body(&commit).to_vec();
             let at = at.index(bytes.len());
             bytes[at] = value;

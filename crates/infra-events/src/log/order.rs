@@ -2,7 +2,7 @@
 
 use infra_core::{
     Error, Result,
-    event::{Append, Appended},
+    event::{Append, Appended, Metadata},
     id::{CorrelationId, StreamName},
     trace::TraceContext,
     version::{Expected, Version},
@@ -16,6 +16,7 @@ pub(super) enum Order {
         append: Append,
         correlation: Option<CorrelationId>,
         trace: Option<TraceContext>,
+        headers: Metadata,
     },
     Truncate {
         stream: StreamName,

@@ -235,9 +235,11 @@ impl EventStore for LogEventStore {
         check_shape(&append)?;
         let context = Context::current();
         let (correlation, trace) = (context.correlation_id(), context.trace_context());
-        self.order(Order::Append { append, correlation, trace }, "append to stream").await
+        let order = Order::Append { append, correlation, trace, headers: context.headers() };
+        self.order(order, "append to stream").await
     }
 
+    #[tracing::instrument(name = "read stream", level = "debug", skip_all, fields(%stream, limit))]
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -249,6 +251,7 @@ impl EventStore for LogEventStore {
         blocking(move || reader.stream(&stream, from, direction, limit)).await
     }
 
+    #[tracing::instrument(name = "read all events", level = "debug", skip_all, fields(%after, limit))]
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
         LogSource(Arc::clone(&self.reader)).page(after, filter, limit).await
     }

@@ -13,7 +13,7 @@ use std::{
 use infra_core::{
     Error, ErrorKind, Result,
     clock::Instant,
-    event::{Append, Appended, NewEvent, RecordedEvent},
+    event::{Append, Appended, Metadata, NewEvent, RecordedEvent},
     id::{CorrelationId, StreamName},
     trace::TraceContext,
     version::{Position, Version},
@@ -146,7 +146,9 @@ impl Writer {
             return Err(poison.clone());
         }
         match order {
-            Order::Append { append, correlation, trace } => self.append(append, correlation, trace),
+            Order::Append { append, correlation, trace, headers } => {
+                self.append(append, (correlation, trace), &headers)
+            }
             Order::Truncate { stream, before } => {
                 self.reader.catalogue.read().index.judge_truncate(&stream, before)?;
                 self.take(&Commit::Truncate { stream, before })?;
@@ -172,8 +174,8 @@ impl Writer {
     fn append(
         &mut self,
         append: Append,
-        correlation: Option<CorrelationId>,
-        trace: Option<TraceContext>,
+        (correlation, trace): (Option<CorrelationId>, Option<TraceContext>),
+        headers: &Metadata,
     ) -> Result<Appended> {
         let plan = self.reader.catalogue.read().index.judge(&append)?;
         let first = match plan {
@@ -200,6 +202,7 @@ impl Writer {
                     recorded,
                     correlation,
                     trace,
+                    headers: headers.clone(),
                 });
                 version = version.next();
             }

@@ -8,7 +8,7 @@ use infra_core::{
     Error, ErrorKind, Result,
     backoff::Backoff,
     clock::Timestamp,
-    event::{Append, Appended},
+    event::{Append, Appended, Metadata},
     id::{CorrelationId, EventId, StreamName},
     trace::TraceContext,
     version::{Expected, Position, Version},
@@ -42,6 +42,7 @@ pub(super) struct Offer {
     pub(super) recorded: Timestamp,
     pub(super) correlation: Option<CorrelationId>,
     pub(super) trace: Option<TraceContext>,
+    pub(super) headers: Metadata,
 }
 
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl Order {
             Self::Append(_) => format!(
                 "select outcome, place, actual, head, versions from {schema}.append(
                     $1, $2, $3, $4, $5::text[]::uuid[], $6, $7, $8, $9, $10::text[]::uuid[], $11,
-                    $12, $13::text::uuid, $14, $15, $16)"
+                    $12, $13::text::uuid, $14, $15, $16, $17)"
             ),
             Self::Truncate { .. } => {
                 format!("select outcome, actual from {schema}.truncate_before($1, $2)")
@@ -239,6 +240,7 @@ fn bind_offer<'a>(offer: &'a Offer, statement: Statement<'a>) -> Result<Statemen
         .bind(signed(offer.recorded.as_millis()))
         .bind(offer.correlation.map(|correlation| correlation.to_string()))
         .bind(offer.trace.map(|trace| trace.to_string()))
+        .bind(super::read::encode_metadata(&offer.headers)?)
         .bind(fence.map(|fence| fence.scope.as_str()))
         .bind(token))
 }

@@ -19,11 +19,11 @@ const READ: &str = "read events";
 
 const COLUMNS: &str = "e.position, s.name, e.version, e.id::text as id, e.type, e.codec, e.schema, \
     e.body, e.causation::text as causation, e.metadata, e.recorded, \
-    e.correlation::text as correlation, e.trace";
+    e.correlation::text as correlation, e.trace, e.headers";
 
-/// Returns metadata as it is stored: JSON, or nothing.
+/// Returns metadata or headers as they are stored: JSON, or nothing.
 ///
-/// It is kept as bytes, since text in the database cannot hold every character.
+/// They are kept as bytes, since text in the database cannot hold every character.
 pub(super) fn encode_metadata(metadata: &Metadata) -> Result<Option<Vec<u8>>> {
     if metadata.is_empty() {
         return Ok(None);
@@ -45,10 +45,11 @@ pub(super) fn event(row: &PgRow) -> Result<RecordedEvent> {
     };
     let mut event = NewEvent::new(parts.id.parse()?, EventType::new(parts.event_type)?, payload);
     event.causation = parts.causation.map(|id| id.parse()).transpose()?;
-    if let Some(metadata) = parts.metadata {
-        event.metadata = serde_json::from_slice(&metadata)
-            .map_err(|cause| corrupt("metadata").because(cause))?;
-    }
+    let pairs = |bytes: Option<Vec<u8>>, what| match bytes {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| corrupt(what).because(cause)),
+        None => Ok(Metadata::new()),
+    };
+    event.metadata = pairs(parts.metadata, "metadata")?;
     Ok(RecordedEvent {
         position: Position::new(unsigned(Some(parts.position))),
         stream: StreamName::new(parts.stream)?,
@@ -57,6 +58,7 @@ pub(super) fn event(row: &PgRow) -> Result<RecordedEvent> {
         recorded: Timestamp::from_millis(unsigned(Some(parts.recorded))),
         correlation: parts.correlation.map(|id| id.parse()).transpose()?,
         trace: parts.trace.map(|trace| trace.parse()).transpose()?,
+        headers: pairs(parts.headers, "headers")?,
     })
 }
 
@@ -74,6 +76,7 @@ struct Columns {
     recorded: i64,
     correlation: Option<String>,
     trace: Option<String>,
+    headers: Option<Vec<u8>>,
 }
 
 fn columns(row: &PgRow) -> sqlx::Result<Columns> {
@@ -91,6 +94,7 @@ fn columns(row: &PgRow) -> sqlx::Result<Columns> {
         recorded: row.try_get("recorded")?,
         correlation: row.try_get("correlation")?,
         trace: row.try_get("trace")?,
+        headers: row.try_get("headers")?,
     })
 }
 

@@ -30,6 +30,7 @@ create table {schema}.events (
     recorded bigint not null,
     correlation uuid,
     trace text,
+    headers bytea,
     unique (stream, version),
     unique (stream, id)
 );
@@ -78,7 +79,8 @@ create function {schema}.append(
     names text[], kinds smallint[], expecteds bigint[],
     parts integer[], ids uuid[], types text[], codecs smallint[], schemas bigint[], bodies bytea[],
     causations uuid[], metadatas bytea[],
-    the_recorded bigint, the_correlation uuid, the_trace text, the_scope text, the_token bigint,
+    the_recorded bigint, the_correlation uuid, the_trace text, the_headers bytea,
+    the_scope text, the_token bigint,
     out outcome text, out place integer, out actual bigint, out head bigint, out versions bigint[]
 ) language plpgsql as $$
 declare
@@ -164,11 +166,11 @@ begin
             end if;
         end loop;
         insert into {schema}.events (position, stream, version, id, type, codec, schema, body,
-                causation, metadata, recorded, correlation, trace)
+                causation, metadata, recorded, correlation, trace, headers)
             select base + o.nth, stream_ids[o.part],
                 lasts[o.part] + row_number() over (partition by o.part order by o.nth),
                 o.id, o.type, o.codec, o.schema, o.body, o.causation, o.metadata,
-                the_recorded, the_correlation, the_trace
+                the_recorded, the_correlation, the_trace, the_headers
             from unnest(parts, ids, types, codecs, schemas, bodies, causations, metadatas)
                 with ordinality
                 as o (part, id, type, codec, schema, body, causation, metadata, nth);

@@ -235,6 +235,7 @@ impl EventStore for PostgresEventStore {
             recorded: self.options.clock.wall(),
             correlation: context.correlation_id(),
             trace: context.trace_context(),
+            headers: context.headers(),
         };
         let result = self.order(Order::Append(Box::new(offer)), "append to stream").await;
         APPENDS.add_for(telemetry::outcome(&result), 1);
@@ -249,6 +250,7 @@ impl EventStore for PostgresEventStore {
         result
     }
 
+    #[tracing::instrument(name = "read stream", level = "debug", skip_all, fields(%stream, limit))]
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -261,6 +263,7 @@ impl EventStore for PostgresEventStore {
         self.source().rows(sql).await?.iter().map(read::event).collect()
     }
 
+    #[tracing::instrument(name = "read all events", level = "debug", skip_all, fields(%after, limit))]
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
         self.source().page(after, filter, limit).await
     }

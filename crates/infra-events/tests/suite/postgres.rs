@@ -59,7 +59,7 @@ async fn append_slowly(connection: &mut PgConnection, schema: &str) -> Position 
         "select head from {schema}.append(array['slow'], array[0::smallint], array[0::bigint],
             array[1], array[gen_random_uuid()], array['said'], array[1::smallint],
             array[1::bigint], array['\\x31'::bytea], array[null::uuid], array[null::bytea],
-            1, null, null, null, null)"
+            1, null, null, null, null, null)"
     );
     connection.execute("begin").await.unwrap();
     let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.unwrap();

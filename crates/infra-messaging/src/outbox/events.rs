@@ -16,6 +16,7 @@ use infra_core::{
 };
 
 use super::{PAGE, Relay, run};
+use crate::carried;
 
 /// How long an idle relay waits for the next event before it looks at the clock again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -145,7 +146,6 @@ fn marked(mut message: Message, event: &RecordedEvent) -> Message {
     let id = event.event.id;
     message.id = MessageId::from_uuid(id.as_uuid());
     message.dedup = Some(id.to_string());
-    message.correlation = event.correlation;
-    message.trace = event.trace;
+    carried::mark(&mut message, &event.context());
     message
 }

@@ -2,64 +2,67 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use infra_core::{
-    context::Context,
-    id::CorrelationId,
-    trace::{TraceContext, TraceState},
-};
+use infra_core::{context::Context, id::CorrelationId};
 
 use crate::correlation;
 
+/// The header of a trace's ids.
+const TRACE: &str = "traceparent";
+
 /// Headers, of whatever protocol.
-///
-/// A name that is there twice counts as not there, as the W3C asks of `traceparent`.
 pub trait Carrier {
-    /// Returns the value of a header; names compare without regard to case.
-    fn get(&self, name: &str) -> Option<&str>;
+    /// Returns the values of a header, one for each time that it is there, in order; names compare
+    /// without regard to case. A value that is no text is empty.
+    fn values(&self, name: &str) -> Vec<&str>;
 
     /// Sets a header; what was there under the name is replaced.
-    fn set(&mut self, name: &'static str, value: String);
+    fn set(&mut self, name: &str, value: String);
 }
 
 impl Carrier for BTreeMap<String, String> {
-    fn get(&self, name: &str) -> Option<&str> {
-        only(self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name))).map(|(_, v)| v.as_str())
+    fn values(&self, name: &str) -> Vec<&str> {
+        let named = self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
     }
 
-    fn set(&mut self, name: &'static str, value: String) {
+    fn set(&mut self, name: &str, value: String) {
         self.retain(|key, _| !key.eq_ignore_ascii_case(name));
         self.insert(name.to_owned(), value);
     }
 }
 
 impl<S: std::hash::BuildHasher> Carrier for HashMap<String, String, S> {
-    fn get(&self, name: &str) -> Option<&str> {
-        only(self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name))).map(|(_, v)| v.as_str())
+    fn values(&self, name: &str) -> Vec<&str> {
+        let named = self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
     }
 
-    fn set(&mut self, name: &'static str, value: String) {
+    fn set(&mut self, name: &str, value: String) {
         self.retain(|key, _| !key.eq_ignore_ascii_case(name));
         self.insert(name.to_owned(), value);
     }
 }
 
 impl Carrier for http::HeaderMap {
-    fn get(&self, name: &str) -> Option<&str> {
-        only(self.get_all(name).iter()).and_then(|value| value.to_str().ok())
+    fn values(&self, name: &str) -> Vec<&str> {
+        let values = self.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default()).collect()
     }
 
-    fn set(&mut self, name: &'static str, value: String) {
-        // What we write is ASCII without control characters, so it is always a header's value.
-        if let Ok(value) = http::HeaderValue::try_from(value) {
+    fn set(&mut self, name: &str, value: String) {
+        // What we write are tokens and ASCII without control characters: always a header.
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), value.try_into()) {
             self.insert(name, value);
         }
     }
 }
 
-/// Returns the only item, if it is the only one.
-fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
-    let first = items.next();
-    if items.next().is_some() { None } else { first }
+/// Returns the value of a header that may be there once; twice is as if it were not there.
+fn only<'a>(carrier: &'a impl Carrier, name: &str) -> Option<&'a str> {
+    match carrier.values(name).as_slice() {
+        [value] => Some(value),
+        _ => None,
+    }
 }
 
 /// Writes a context's trace, its state, its baggage and its correlation id.
@@ -76,14 +79,10 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 /// ```
 pub fn inject(context: &Context, carrier: &mut impl Carrier) {
     if let Some(trace) = context.trace_context() {
-        carrier.set("traceparent", trace.to_string());
-        let state = context.trace_state_of().as_str();
-        if !state.is_empty() {
-            carrier.set("tracestate", state.to_owned());
-        }
+        carrier.set(TRACE, trace.to_string());
     }
-    if !context.baggage_of().is_empty() {
-        carrier.set("baggage", context.baggage_of().to_string());
+    for (name, value) in context.headers() {
+        carrier.set(&name, value);
     }
     if let Some(id) = context.correlation_id() {
         carrier.set(correlation::HEADER, id.to_string());
@@ -91,16 +90,17 @@ pub fn inject(context: &Context, carrier: &mut impl Carrier) {
 }
 
 /// Reads what came in; what is malformed is left out, and without a trace its state is too.
+///
+/// As the W3C asks, `traceparent` counts only if it is there once, and `tracestate` and `baggage`
+/// that are there several times are one list.
 pub fn extract(carrier: &impl Carrier) -> Context {
     let mut context = Context::default();
-    if let Some(trace) = read::<TraceContext>(carrier, "traceparent") {
-        let state = read::<TraceState>(carrier, "tracestate").unwrap_or_default();
-        context = context.trace(trace).trace_state(state);
+    let trace = only(carrier, TRACE);
+    if let Some(trace) = trace.and_then(|text| text.trim_matches([' ', '\t']).parse().ok()) {
+        context = context.trace(trace);
     }
-    if let Some(baggage) = read(carrier, "baggage") {
-        context = context.baggage(baggage);
-    }
-    match carrier.get(correlation::HEADER).and_then(correlation::accept) {
+    context = context.with_headers(|name| Some(carrier.values(name).join(",")));
+    match only(carrier, correlation::HEADER).and_then(correlation::accept) {
         Some(id) => context.correlation(id),
         None => context,
     }
@@ -113,8 +113,4 @@ pub(crate) fn extract_or_begin(
 ) -> Context {
     let context = extract(carrier);
     if context.correlation_id().is_some() { context } else { context.correlation(begin()) }
-}
-
-fn read<T: std::str::FromStr>(carrier: &impl Carrier, name: &str) -> Option<T> {
-    carrier.get(name).and_then(|text| text.trim_matches([' ', '\t']).parse().ok())
 }

@@ -127,6 +127,7 @@ impl State {
             return Ok(appended);
         }
         let context = Context::current();
+        let headers = context.headers();
         let mut versions = Vec::new();
         for part in append.streams {
             if self.tombstoned.contains(&part.stream) {
@@ -146,6 +147,7 @@ impl State {
                     recorded: clock.wall(),
                     correlation: context.correlation_id(),
                     trace: context.trace_context(),
+                    headers: headers.clone(),
                 });
             }
             versions.push(version);

@@ -6,10 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use infra_core::{
     ErrorKind,
+    baggage::Baggage,
     clock::Timestamp,
     codec::Payload,
     context::Context,
-    event::{Append, Direction, Filter, RecordedEvent},
+    event::{Append, Direction, Filter, Metadata, RecordedEvent},
     id::{CorrelationId, EventType, Scope},
     lease::Fence,
     random::Random,
@@ -427,7 +428,7 @@ pub async fn checks_alone(store: Store) -> Verdict {
     Ok(())
 }
 
-/// An event is read as it was appended, with correlation, trace and time.
+/// An event is read as it was appended, with what the context gave, and the time.
 pub async fn kept_whole(store: Store) -> Verdict {
     let random = Random::seeded(7);
     let correlation = CorrelationId::generate(Timestamp::from_millis(7), &random);
@@ -439,7 +440,12 @@ pub async fn kept_whole(store: Store) -> Verdict {
     let second = event("second")?.caused_by(first.id);
     let events = vec![first, second];
     let append = Append::to(stream("a")?, Expected::Absent, events.clone());
+    let baggage = Baggage::default().with("season", "spring, \u{1f3b2}")?;
+    let state = "vendor=1,other@x=2".parse()?;
     let context = Context::default().correlation(correlation).trace(trace);
+    let context = context.trace_state(state).baggage(baggage);
+    let headers = context.headers();
+    ensure_eq!(headers.len(), 2, "what the context carries beside its trace");
     context.scope(async { store.append(append).await }).await?;
     let later = say(&store, "a", "bare").await?.position;
     store.wait_for(later, Duration::from_secs(20)).await?;
@@ -449,9 +455,10 @@ pub async fn kept_whole(store: Store) -> Verdict {
     let kept: Vec<_> = read.iter().take(2).map(|recorded| recorded.event.clone()).collect();
     ensure_eq!(kept, events, "the events as they were appended");
     for (recorded, is_scoped) in read.iter().zip([true, true, false]) {
-        let found = (recorded.correlation, recorded.trace);
-        let right = (Some(correlation), Some(trace));
-        ensure_eq!(found, if is_scoped { right } else { (None, None) }, "what the context gave");
+        let found = (recorded.correlation, recorded.trace, recorded.headers.clone());
+        let right = (Some(correlation), Some(trace), headers.clone());
+        let none = (None, None, Metadata::new());
+        ensure_eq!(found, if is_scoped { right } else { none }, "what the context gave");
     }
     let times: Vec<_> = read.iter().map(|recorded| recorded.recorded).collect();
     let is_set = times.iter().all(|time| Timestamp::EPOCH < *time);

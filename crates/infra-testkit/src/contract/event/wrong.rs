@@ -63,6 +63,8 @@ pub enum Bug {
     DropsMetadata,
     /// The correlation of the context is not stored.
     DropsCorrelation,
+    /// The baggage of the context is not stored.
+    DropsBaggage,
     /// A page passes over an event that is committed late, as one does that reads by a sequence.
     SkipsLateCommits,
     /// A subscription tells a checkpoint before the events up to it.
@@ -77,7 +79,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 25] = [
+    pub const ALL: [(Self, &'static str); 26] = [
         (Self::HalfAppend, "all_or_nothing"),
         (Self::GapInVersions, "gapless"),
         (Self::Reordered, "ordered"),
@@ -98,6 +100,7 @@ impl Bug {
         (Self::IgnoresChecks, "checks_alone"),
         (Self::DropsMetadata, "kept_whole"),
         (Self::DropsCorrelation, "kept_whole"),
+        (Self::DropsBaggage, "kept_whole"),
         (Self::SkipsLateCommits, "pages_never_skip"),
         (Self::EarlyCheckpoint, "resumed"),
         (Self::DropsForSlowReaders, "slow_reader_loses_nothing"),
@@ -214,6 +217,11 @@ impl EventStore for Wrong {
         if self.is(Bug::DropsCorrelation) {
             for event in &mut events {
                 event.correlation = None;
+            }
+        }
+        if self.is(Bug::DropsBaggage) {
+            for event in &mut events {
+                event.headers.remove("baggage");
             }
         }
         Ok(events)
