@@ -95,6 +95,17 @@ pub trait Parcel: Send + fmt::Debug + 'static {
 struct Held<T> {
     items: VecDeque<T>,
     bytes: usize,
+    /// Bytes of what an exporter has taken and is sending.
+    in_hand: usize,
+}
+
+impl<T: Parcel> Held<T> {
+    fn take(&mut self, limit: usize) -> (Vec<T>, usize) {
+        let taken: Vec<T> = self.items.drain(..limit.min(self.items.len())).collect();
+        let bytes = taken.iter().map(Parcel::bytes).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        (taken, bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -130,7 +141,7 @@ impl<T: Parcel> Buffer<T> {
         Self(Arc::new(Shared {
             capacity,
             max_bytes,
-            held: Mutex::new(Held { items: VecDeque::new(), bytes: 0 }),
+            held: Mutex::new(Held { items: VecDeque::new(), bytes: 0, in_hand: 0 }),
             dropped: AtomicU64::new(0),
             filled: Notify::new(),
         }))
@@ -155,11 +166,24 @@ impl<T: Parcel> Buffer<T> {
 
     /// Takes up to `limit` items, oldest first.
     pub fn take(&self, limit: usize) -> Vec<T> {
+        self.0.held.lock().take(limit).0
+    }
+
+    /// Takes up to `limit` items, oldest first, and returns their bytes too, which are in hand from
+    /// now on.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn take_in_hand(&self, limit: usize) -> (Vec<T>, usize) {
         let mut held = self.0.held.lock();
-        let count = limit.min(held.items.len());
-        let taken: Vec<T> = held.items.drain(..count).collect();
-        held.bytes = held.bytes.saturating_sub(taken.iter().map(Parcel::bytes).sum());
-        taken
+        let (items, bytes) = held.take(limit);
+        held.in_hand += bytes;
+        (items, bytes)
+    }
+
+    /// Says that other bytes are in hand than were before.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn in_hand(&self, before: usize, now: usize) {
+        let mut held = self.0.held.lock();
+        held.in_hand = held.in_hand.saturating_sub(before) + now;
     }
 
     /// Returns how many items are in it.
@@ -172,9 +196,10 @@ impl<T: Parcel> Buffer<T> {
         self.len() == 0
     }
 
-    /// Returns about how many bytes its items take.
+    /// Returns about how many bytes its items take, and those that are on their way.
     pub fn bytes(&self) -> usize {
-        self.0.held.lock().bytes
+        let held = self.0.held.lock();
+        held.bytes + held.in_hand
     }
 
     /// Returns how many items were dropped because it was full.

@@ -26,7 +26,7 @@ const RECORD_BYTES: usize = 4 << 20;
 
 /// The bytes that all telemetry may hold before some of it is withheld: a collector that is gone
 /// does not reach it alone, only together with a log that cannot be written either.
-const MEMORY: usize = 14 << 20;
+const MEMORY: usize = 16 << 20;
 
 /// The processors that all telemetry may keep busy before some of it is withheld.
 const PROCESSORS: f64 = 1.0;

@@ -96,6 +96,8 @@ type Read = Box<dyn Fn() -> usize + Send + Sync>;
 /// comes before: at each look that finds it exceeded, one step more is withheld, and after a calm
 /// while one less. What is withheld is counted in `infra_observability_withheld_total`.
 ///
+/// What a part holds is what waits, and what its sink is taking at this moment.
+///
 /// What it costs is the time of writing log entries (one in 64 is measured) and of encoding for
 /// the collector; recording a metric is not measured, since that would cost more than the metric.
 ///

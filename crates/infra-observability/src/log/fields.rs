@@ -13,7 +13,7 @@ const MAX_FIELDS: usize = 64;
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// The fields whose values are never written: a name that contains one of these.
+/// The fields whose values are never written: a name that contains one of these, in any case.
 const SECRETS: [&str; 7] =
     ["token", "secret", "password", "authorization", "cookie", "hand", "entropy"];
 
@@ -69,6 +69,9 @@ impl Fields {
 
 /// Returns whether values under this name are never written.
 pub(crate) fn is_secret(name: &str) -> bool {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return is_secret(&name.to_ascii_lowercase());
+    }
     SECRETS.iter().any(|secret| name.contains(secret))
 }
 

@@ -7,7 +7,7 @@ use infra_core::{Clock, ErrorKind, backoff::Backoff, lifecycle::Stop};
 
 use super::{client::post, encode::Encode};
 use crate::{
-    buffer::{Buffer, EXPORTED, Fate, Signal, shipping},
+    buffer::{Buffer, EXPORTED, Fate, Parcel, shipping},
     thrift::Thrift,
     trace::Attribute,
 };
@@ -143,14 +143,10 @@ impl<T: Encode> Exporter<T> {
 
     /// Sends everything that is in the buffer.
     async fn drain(&self) {
-        loop {
-            let items = self.buffer.take(self.options.batch);
-            if items.is_empty() {
-                return;
-            }
-            let batch = Batch { signal: T::SIGNAL, items: items.len() as u64, fate: Fate::Failed };
+        while let Some((mut batch, items)) = Batch::take(&self.buffer, self.options.batch) {
             let body = self.encode(&items);
             drop(items);
+            batch.became(body.len());
             if self.send(body).await {
                 batch.was_sent();
             }
@@ -187,23 +183,39 @@ impl<T: Encode> Exporter<T> {
     }
 }
 
-/// A batch on its way; whatever becomes of it, its items are counted once.
+/// A batch on its way; whatever becomes of it, its items are counted once, and its bytes are those
+/// of its buffer until then.
 #[derive(Debug)]
-struct Batch {
-    signal: Signal,
-    items: u64,
+struct Batch<'a, T: Parcel> {
+    buffer: &'a Buffer<T>,
+    items: usize,
+    bytes: usize,
     fate: Fate,
 }
 
-impl Batch {
+impl<'a, T: Parcel> Batch<'a, T> {
+    /// Takes what waits, up to a limit; none if nothing does.
+    fn take(buffer: &'a Buffer<T>, limit: usize) -> Option<(Self, Vec<T>)> {
+        let (items, bytes) = buffer.take_in_hand(limit);
+        let batch = Self { buffer, items: items.len(), bytes, fate: Fate::Failed };
+        (!items.is_empty()).then_some((batch, items))
+    }
+
+    /// Counts what was made of the items in their place.
+    fn became(&mut self, bytes: usize) {
+        self.buffer.in_hand(self.bytes, bytes);
+        self.bytes = bytes;
+    }
+
     fn was_sent(mut self) {
         self.fate = Fate::Sent;
     }
 }
 
-impl Drop for Batch {
+impl<T: Parcel> Drop for Batch<'_, T> {
     fn drop(&mut self) {
-        EXPORTED.add_for((self.signal, self.fate), self.items);
+        self.buffer.in_hand(self.bytes, 0);
+        EXPORTED.add_for((T::SIGNAL, self.fate), self.items as u64);
     }
 }
 
@@ -218,7 +230,7 @@ mod tests {
     use infra_testkit::clock::ManualClock;
 
     use super::*;
-    use crate::buffer::Parcel;
+    use crate::buffer::Signal;
 
     /// What takes 3 ms to encode, by a clock that only it moves.
     #[derive(Debug)]
@@ -236,7 +248,7 @@ mod tests {
         const PATH: &'static str = "/";
 
         fn request(_: &[Attribute], items: &[Self]) -> serde_json::Value {
-            for Self(hands) in &items {
+            for Self(hands) in items {
                 hands.advance(Duration::from_millis(3));
             }
             serde_json::Value::Null

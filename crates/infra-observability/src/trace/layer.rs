@@ -100,7 +100,8 @@ fn attributes(fields: &Fields) -> Vec<Attribute> {
 ///
 /// The parent of a span is the context's trace, if that was scoped within the enclosing span (as by
 /// a message that came in); else the enclosing span. A span without either begins a trace, and the
-/// sampler decides for all of it.
+/// sampler decides for all of it; so does one that is declared a root (`parent: None`), wherever it
+/// is made.
 ///
 /// The fields `otel.name` and `otel.kind` (`server`, `client`, `producer`, `consumer`) name the span
 /// and its part. Events within a span become its events, whatever their level is.
@@ -138,6 +139,9 @@ impl Spans {
         attrs: &Attributes<'_>,
         ctx: &LayerContext<'_, S>,
     ) -> (TraceContext, Option<u64>) {
+        if attrs.is_root() {
+            return (self.root(), None);
+        }
         let enclosing = match attrs.parent() {
             Some(id) => ctx.span(id),
             None if attrs.is_contextual() => ctx.lookup_current(),

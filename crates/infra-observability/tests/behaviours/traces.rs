@@ -7,8 +7,8 @@ use std::{
 };
 
 use infra_core::{
-    SystemClock, baggage::Baggage, context::Context, metric::Histogram, random::Random,
-    trace::TraceContext,
+    SystemClock, baggage::Baggage, context::Context, id::CorrelationId, metric::Histogram,
+    random::Random, trace::TraceContext,
 };
 use infra_observability::{
     exporter::{Exporter as Metrics, Format as PageFormat},
@@ -50,18 +50,23 @@ proptest! {
     #[test]
     fn children_form_a_path_and_inherit_correlation_and_baggage_by_value(depth in 1..30_usize) {
         let (buffer, _default) = recorded(Sampler::all());
-        fn descend(left: usize, baggage: &Baggage) {
+        let random = Random::seeded(5);
+        let id = CorrelationId::generate(infra_core::clock::Timestamp::EPOCH, &random);
+        fn descend(left: usize, baggage: &Baggage) -> Option<CorrelationId> {
             if left == 0 {
-                return;
+                return Context::current().correlation_id();
             }
             let span = tracing::info_span!("step");
             let own = context_of(&span).unwrap();
             let inner = baggage.with("depth", left.to_string()).unwrap();
             let context = Context::current().trace(own).baggage(inner.clone());
-            context.sync_scope(|| descend(left - 1, &inner));
+            let deepest = context.sync_scope(|| descend(left - 1, &inner));
             assert_ne!(baggage.get("depth"), Some(left.to_string().as_str()));
+            deepest
         }
-        descend(depth, &Baggage::default());
+        let begin = Context::default().correlation(id);
+        let deepest = begin.sync_scope(|| descend(depth, &Baggage::default()));
+        prop_assert_eq!(deepest, Some(id));
         let mut spans = buffer.take(100);
         spans.reverse();
         prop_assert_eq!(spans.len(), depth);
@@ -82,7 +87,7 @@ proptest! {
             .trace(TraceContext::from_parts(trace, span, flags).unwrap())
             .trace_state("a=1,b@c=2".parse().unwrap())
             .baggage(Baggage::default().with("k", value).unwrap())
-            .correlation(infra_core::id::CorrelationId::generate(
+            .correlation(CorrelationId::generate(
                 infra_core::clock::Timestamp::EPOCH, &Random::seeded(span)));
         let (mut http, mut map) = (http::HeaderMap::new(), BTreeMap::new());
         inject(&context, &mut http);
@@ -142,11 +147,58 @@ fn the_vectors_of_the_w3c_are_taken_and_refused() {
     twice.append("traceparent", format!("00-{trace}-01").parse().unwrap());
     twice.append("traceparent", format!("00-{trace}-01").parse().unwrap());
     assert!(extract(&twice).trace_context().is_none());
+    states_of_the_w3c();
     let mut shouted = std::collections::HashMap::new();
     shouted.insert("TraceParent".to_owned(), format!("00-{trace}-01"));
     assert!(extract(&shouted).trace_context().is_some());
     shouted.set("traceparent", "x".to_owned());
     assert_eq!(shouted.len(), 1);
+}
+
+/// The cases of the same suite for `tracestate`.
+fn states_of_the_w3c() {
+    let members = |count| (1..=count).map(|n| format!("bar{n:02}=1")).collect::<Vec<_>>().join(",");
+    let long = |key: usize, value: usize| format!("{}={}", "z".repeat(key), "v".repeat(value));
+    let cases: [(&[&str], &str); 19] = [
+        (&["foo=1,bar=2"], "foo=1,bar=2"),
+        (&["foo=1", "bar=2"], "foo=1,bar=2"),
+        (&["foo=1,", "", ",bar=2"], "foo=1,bar=2"),
+        (&["foo=1", ""], "foo=1"),
+        (&[""], ""),
+        (&["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3"),
+        (&["foo=1\t \t,\t \tbar=2,\t \tbaz=3"], "foo=1,bar=2,baz=3"),
+        (&["foo@bar=1,bar=2"], "foo@bar=1,bar=2"),
+        (&["foo=1,foo=1"], ""),
+        (&["foo=1", "foo=2"], ""),
+        (&["foo =1"], ""),
+        (&["FOO=1"], ""),
+        (&["foo.bar=1"], ""),
+        (&["foo@=1,bar=2"], ""),
+        (&["@foo=1,bar=2"], ""),
+        (&["foo@@bar=1"], ""),
+        (&["foo@bar@baz=1"], ""),
+        (&["foo=bar=baz"], ""),
+        (&["foo=,bar=3"], ""),
+    ];
+    let read = |headers: &[&str]| {
+        let mut carrier = http::HeaderMap::new();
+        carrier.set("traceparent", format!("00-{}-{}-00", "1".repeat(32), "2".repeat(16)));
+        for header in headers {
+            carrier.append("tracestate", header.parse().unwrap());
+        }
+        extract(&carrier).trace_state_of().as_str().to_owned()
+    };
+    for (headers, wanted) in cases {
+        assert_eq!(read(headers), wanted, "{headers:?}");
+    }
+    assert_eq!(read(&[&members(32)]), members(32));
+    assert_eq!(read(&[&members(33)]), "");
+    assert_eq!(read(&[&long(256, 255)]), long(256, 255));
+    assert_eq!((read(&[&long(257, 1)]), read(&[&long(1, 257)])), (String::new(), String::new()));
+    let mut bags = http::HeaderMap::new();
+    bags.append("baggage", "a=1".parse().unwrap());
+    bags.append("baggage", "b=2".parse().unwrap());
+    assert_eq!(extract(&bags).baggage_of().iter().count(), 2, "baggage is a list as well");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,6 +262,38 @@ async fn spans_nest_across_interleaved_and_spawned_tasks_under_one_sampling_deci
         }
         assert_ne!(parents[0].context.trace_id(), parents[1].context.trace_id());
     }
+}
+
+#[tokio::test]
+async fn of_traces_that_are_sampled_in_part_each_is_whole_or_not_there() {
+    let (buffer, _default) = recorded(Sampler::share(0.5));
+    for _ in 0..200 {
+        traced(tracing::info_span!("parent"), async {
+            let child = async { traced(tracing::info_span!("child"), async {}).await };
+            tokio::spawn(Context::carry(child)).await.unwrap();
+            tracing::info_span!("sibling").in_scope(|| ());
+        })
+        .await;
+    }
+    let mut traces: BTreeMap<u128, usize> = BTreeMap::new();
+    for span in buffer.take(1_000) {
+        *traces.entry(span.context.trace_id()).or_default() += 1;
+    }
+    assert!((50..150).contains(&traces.len()), "{}", traces.len());
+    assert!(traces.values().all(|spans| *spans == 3), "a decision was made anew: {traces:?}");
+}
+
+#[tokio::test]
+async fn a_span_that_is_declared_a_root_begins_a_trace_wherever_it_is_made() {
+    let (buffer, _default) = recorded(Sampler::all());
+    traced(tracing::info_span!("action"), async {
+        drop(tracing::info_span!(parent: None, "phase"));
+    })
+    .await;
+    let spans = buffer.take(9);
+    let (phase, action) = (by_name(&spans, "phase"), by_name(&spans, "action"));
+    assert_eq!(phase.parent, None);
+    assert_ne!(phase.context.trace_id(), action.context.trace_id());
 }
 
 #[tokio::test]
@@ -478,11 +562,16 @@ mod otlp {
         let exporter = Exporter::new(Options::new(address, "test").last(last), buffer.clone());
         shutdown.spawn(exporter.run(shutdown.stop()));
         let clock = SystemClock::new();
+        // What is on its way does not wait, and is held all the same.
+        (0..10).for_each(|n| drop(tracing::info_span!("sent", n, text = "x".repeat(1_000))));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(buffer.len(), 0);
+        assert!((10_000..30_000).contains(&buffer.bytes()), "{}", buffer.bytes());
         for _ in 0..40 {
             let begun = clock.now();
             (0..250).for_each(|n| drop(tracing::info_span!("lost", n, text = "x".repeat(1_000))));
             assert_eq!(clock.now(), begun, "nobody waits, on a clock that moves only by waiting");
-            assert!(buffer.len() <= 1_000 && buffer.bytes() <= 2 << 20, "{}", buffer.bytes());
+            assert!(buffer.len() <= 1_000 && buffer.bytes() <= 3 << 20, "{}", buffer.bytes());
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         // The buffer is full and a batch is on its way when the end comes.
@@ -500,7 +589,7 @@ mod otlp {
         };
         assert_eq!(fate("sent"), 0.0);
         assert_eq!(fate("dropped"), buffer.dropped() as f64);
-        assert_eq!(fate("dropped") + fate("failed"), 11_000.0, "each span is counted once");
+        assert_eq!(fate("dropped") + fate("failed"), 11_010.0, "each span is counted once");
     }
 
     #[tokio::test]
@@ -523,8 +612,7 @@ mod otlp {
         }
         let random = Random::seeded(3);
         let trace = TraceContext::root(&random, true);
-        let id =
-            infra_core::id::CorrelationId::generate(infra_core::clock::Timestamp::EPOCH, &random);
+        let id = CorrelationId::generate(infra_core::clock::Timestamp::EPOCH, &random);
         Context::default().trace(trace).correlation(id).sync_scope(|| {
             let span = tracing::info_span!("room", room = "AB12CD");
             span.in_scope(|| tracing::warn!(pieces = 2, hand = "c4nary", "played"));

@@ -8,14 +8,16 @@ use infra_observability::{
     exporter::Exporter,
     game::{Actor, GameResult, Seats},
     live::Filter,
+    log,
     telemetry::{Options, Place, Telemetry},
     trace::{Buffer, Sampler, Spans, Status},
 };
+use serde_json::{Value, json};
 use tracing_subscriber::{Registry, layer::SubscriberExt};
 
 use crate::{
     collectors::fake_proc,
-    support::{MACHINE, Phase, sample},
+    support::{MACHINE, Phase, clock, sample},
 };
 
 const PLACE: Place<'_> = Place { game: "game123", room: "room456", version: 7 };
@@ -150,20 +152,48 @@ async fn a_game_is_seen_from_start_to_end_in_events_rooms_and_one_scrape() {
     assert_eq!(sample(&exporter, "infra_game_phase_seconds_sum{phase=\"waiting\"}"), Some(80.0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_status_is_one_whole_document() {
-    let telemetry = telemetry();
+#[test]
+fn the_status_is_one_whole_document() {
+    let (hands, time) = clock();
+    let telemetry = Telemetry::<Phase>::new("test", MACHINE, Options::default(), time.clone());
     telemetry.game_started(PLACE, SEATS, Phase::Waiting);
-    telemetry.pace().turn(Duration::from_millis(1));
-    let status = serde_json::to_value(telemetry.status()).unwrap();
-    let keys: Vec<&String> = status.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 7, "{keys:?}");
-    assert_eq!(status["service"], "test");
-    assert_eq!((&status["games"]["started"], &status["games"]["active"]), (&1.into(), &1.into()));
-    assert_eq!(status["stream"]["by_kind"]["game.started"], 1);
-    assert_eq!(status["diagram"]["nodes"][0]["active"], 1);
-    assert_eq!(status["rooms"][0]["room"], "room456");
-    assert_eq!(status["tasks"], serde_json::json!([]));
+    hands.advance(Duration::from_millis(2_500));
+    let nodes: Vec<Value> = MACHINE
+        .states
+        .iter()
+        .map(|id| {
+            let there = u64::from(*id == "waiting");
+            json!({"id": id, "active": there, "entered": there, "left": 0, "average_seconds": null})
+        })
+        .collect();
+    let edges: Vec<Value> = MACHINE
+        .ways
+        .iter()
+        .map(|(from, to)| {
+            json!({
+                "from": from, "to": to, "succeeded": 0, "failed": 0,
+                "error_rate": 0.0, "average_ms": null,
+            })
+        })
+        .collect();
+    let nobody = json!({"seats": 0, "wins": 0, "rate": 0.0});
+    let wanted = json!({
+        "service": "test",
+        "at": log::rfc3339(time.wall()),
+        "games": {
+            "started": 1, "active": 1, "completed": 0, "abandoned": 0,
+            "completion_rate": 0.0, "average_minutes": 0.0, "games_per_hour": 0.0,
+            "people": nobody, "bots": nobody,
+        },
+        "stream": {"published": 1, "by_kind": {"game.started": 1}, "subscribers": []},
+        "diagram": {"type": "state_diagram", "name": "room", "nodes": nodes, "edges": edges},
+        "rooms": [{
+            "room": "room456", "game": "game123", "state": "waiting", "players": 4,
+            "health": "healthy", "errors": 0, "idle": {"secs": 2, "nanos": 500_000_000},
+        }],
+        "tasks": [],
+    });
+    assert_eq!(serde_json::to_value(telemetry.status()).unwrap(), wanted);
 }
 
 #[tokio::test(start_paused = true)]
