@@ -163,6 +163,12 @@ impl DocumentStore for Documents {
         keys.iter().map(|key| read(self.engine.as_ref(), collection, key)).collect()
     }
 
+    #[tracing::instrument(
+        name = "commit documents",
+        level = "debug",
+        skip_all,
+        fields(writes = batch.writes.len())
+    )]
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         const COMMIT: &str = "commit batch";
         let closed = || Error::new(ErrorKind::Closed, COMMIT);
