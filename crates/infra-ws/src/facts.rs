@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
-use infra_core::trace::TraceContext;
+use infra_core::{context::Context, trace::TraceContext};
 
 use crate::options::Options;
 
@@ -22,7 +22,7 @@ pub struct Facts {
     pub(crate) query: Option<Box<str>>,
     pub(crate) agent: Option<Box<str>>,
     pub(crate) token: Option<Box<str>>,
-    pub(crate) trace: Option<TraceContext>,
+    pub(crate) context: Context,
     pub(crate) protocol: Option<&'static str>,
     pub(crate) kept: Vec<(HeaderName, HeaderValue)>,
 }
@@ -38,7 +38,7 @@ impl Facts {
             query: None,
             agent: None,
             token: None,
-            trace: None,
+            context: Context::default(),
             protocol: None,
             kept: Vec::new(),
         }
@@ -57,7 +57,7 @@ impl Facts {
             query: query.map(Into::into),
             agent: text(header::USER_AGENT).map(|agent| agent.chars().take(MAX_AGENT).collect()),
             token: offered_token(options, headers),
-            trace: headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok()),
+            context: context_of(headers),
             protocol: None,
             kept: kept.collect(),
         }
@@ -95,7 +95,13 @@ impl Facts {
 
     /// Returns the W3C trace context of the request.
     pub const fn trace(&self) -> Option<TraceContext> {
-        self.trace
+        self.context.trace_context()
+    }
+
+    /// Returns what the request says of the work that it is part of: its W3C trace context, trace
+    /// state and baggage, within the W3C's limits. The client wrote it.
+    pub const fn context(&self) -> &Context {
+        &self.context
     }
 
     /// Returns the subprotocol that was agreed on.
@@ -118,6 +124,20 @@ impl fmt::Debug for Facts {
             .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the context that headers of the W3C tell of; what is malformed is not there.
+fn context_of(headers: &HeaderMap) -> Context {
+    // A list may be in several headers; ids may not, and two of them in one text are malformed.
+    let text = |name: &str| {
+        let values = headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
+    };
+    let mut context = Context::default();
+    if let Ok(trace) = text("traceparent").trim().parse() {
+        context = context.trace(trace);
+    }
+    context.with_headers(|name| Some(text(name)))
 }
 
 /// Returns the address of the nearest client that is not a trusted proxy.
@@ -190,11 +210,19 @@ mod tests {
             ("x-tenant", "secret"),
             ("sec-websocket-protocol", "game.v1, bearer.secret"),
             ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("tracestate", "vendor=1"),
+            ("baggage", "season=3"),
+            ("baggage", "table=7"),
         ];
         let bare = facts(&options(), &headers);
         assert_eq!((bare.path(), bare.query(), bare.token()), ("/ws/7", None, None));
         assert_eq!(bare.user_agent(), Some("test-agent"));
         assert!(bare.trace().is_some() && bare.header(&header::COOKIE).is_none());
+        let carried = bare.context().headers();
+        let carried = ["tracestate", "baggage"].map(|name| carried[name].as_str());
+        assert_eq!(carried, ["vendor=1", "season=3,table=7"]);
+        let twice = [headers[4], headers[4], headers[5]];
+        assert!(facts(&options(), &twice).context().headers().is_empty(), "of two traces none");
         let tenant = HeaderName::from_static("x-tenant");
         let all = options().keep_query().keep_header(tenant.clone()).token_prefix("bearer.");
         let facts = facts(&all, &headers);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infra_core::{Error, ErrorKind, Result};
+use infra_core::{Error, ErrorKind, Result, context::Context};
 use serde_json::Value;
 use tokio::{
     sync::{
@@ -111,7 +111,8 @@ impl Rooms {
         self.order(Command::Follow { room: room.into() }).await
     }
 
-    /// Says something to a room; returns its place, if it is an event.
+    /// Says something to a room; returns its place, if it is an event. It is of the trace of the
+    /// [`Context`] that runs, if that has one.
     ///
     /// # Errors
     ///
@@ -124,14 +125,14 @@ impl Rooms {
     ///
     /// Dropping the future leaves it said or not.
     pub async fn publish(&self, room: impl Into<String>, data: Value) -> Result<Option<Place>> {
-        let room = room.into();
-        let publish = |id| ClientMessage::Publish { id, room, data, trace: None };
+        let (room, trace) = (room.into(), Context::current_trace());
+        let publish = move |id| ClientMessage::Publish { id, room, data, trace };
         let answer = self.ask(Box::new(publish)).await?;
         let ServerMessage::Ack { place, .. } = answer else { return Err(odd(&answer)) };
         Ok(place)
     }
 
-    /// Asks the application something.
+    /// Asks the application something, in the trace of the [`Context`] that runs.
     ///
     /// # Errors
     ///
@@ -146,8 +147,8 @@ impl Rooms {
         method: impl Into<String>,
         data: Value,
     ) -> Result<Value> {
-        let method = method.into();
-        let request = |id| ClientMessage::Request { id, room, method, data, trace: None };
+        let (method, trace) = (method.into(), Context::current_trace());
+        let request = move |id| ClientMessage::Request { id, room, method, data, trace };
         let answer = self.ask(Box::new(request)).await?;
         let ServerMessage::Reply { data, .. } = answer else { return Err(odd(&answer)) };
         Ok(data)

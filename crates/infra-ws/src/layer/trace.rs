@@ -9,20 +9,31 @@ use crate::{app::Inbound, close::Close, connection::Connection};
 
 /// Handles each message in a span of its own, below the trace of the handshake.
 ///
-/// The context reaches the ports by [`Context`]. A client without a trace begins one that is not
-/// sampled, which costs two random numbers.
+/// The context reaches the ports by [`Context`], with the handshake's trace state. A client without
+/// a trace begins one that is not sampled, which costs two random numbers.
 #[derive(Debug)]
-pub struct Traced(Random);
+pub struct Traced {
+    random: Random,
+    takes_baggage: bool,
+}
 
 impl Traced {
     /// Takes span ids from the operating system's randomness.
     pub fn new() -> Self {
-        Self(Random::from_system())
+        Self::with_random(Random::from_system())
     }
 
     /// Takes span ids from a stream that a test can repeat.
     pub const fn with_random(random: Random) -> Self {
-        Self(random)
+        Self { random, takes_baggage: false }
+    }
+
+    /// Takes the handshake's baggage along as well; by default it is left behind, since a client
+    /// wrote it, and what its messages cause is logged and stored with it.
+    #[must_use]
+    pub const fn with_baggage(mut self) -> Self {
+        self.takes_baggage = true;
+        self
     }
 }
 
@@ -40,9 +51,11 @@ impl Layer for Traced {
         message: Inbound,
         next: Next<'_>,
     ) -> Result<(), Close> {
-        let handshake = connection.facts().trace();
-        let trace = handshake
-            .map_or_else(|| TraceContext::root(&self.0, false), |trace| trace.child(&self.0));
+        let handshake = connection.facts().context();
+        let trace = handshake.trace_context().map_or_else(
+            || TraceContext::root(&self.random, false),
+            |trace| trace.child(&self.random),
+        );
         let span = tracing::debug_span!(
             "websocket message",
             connection = %connection.id(),
@@ -50,6 +63,11 @@ impl Layer for Traced {
             traceparent = %trace,
         );
         let handled = next.run(connection, message).instrument(span);
-        Context::current().trace(trace).scope(handled).await
+        let state = handshake.trace_state_of().clone();
+        let mut context = Context::current().trace(trace).trace_state(state);
+        if self.takes_baggage {
+            context = context.baggage(handshake.baggage_of().clone());
+        }
+        context.scope(handled).await
     }
 }

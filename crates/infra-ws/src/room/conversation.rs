@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use infra_core::{context::Context, trace::TraceContext};
+use infra_core::{
+    context::Context,
+    trace::{TraceContext, TraceState},
+};
 use serde_json::Value;
 
 use super::{
@@ -295,7 +298,11 @@ impl<H: RoomHandler> RoomServer<H> {
 
 async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
     match trace {
-        Some(trace) => Context::current().trace(trace).scope(work).await,
+        // What the handshake's trace had beside it is not this one's.
+        Some(trace) => {
+            let context = Context::current().trace(trace).trace_state(TraceState::default());
+            context.scope(work).await
+        }
         None => work.await,
     }
 }

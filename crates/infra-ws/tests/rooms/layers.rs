@@ -167,7 +167,8 @@ async fn layers_are_passed_in_order_and_validation_comes_before_the_cost() {
     )
     .await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let mut ann = server.with_headers(&[("traceparent", trace)]).await;
+    let carried = [("traceparent", trace), ("tracestate", "vendor=1"), ("baggage", "season=3")];
+    let mut ann = server.with_headers(&carried).await;
     for _ in 0..5 {
         // Invalid, so it costs nothing: the limit of three is not touched.
         ann.client.send("[]").await.unwrap();
@@ -183,10 +184,22 @@ async fn layers_are_passed_in_order_and_validation_comes_before_the_cost() {
     let answer = ann.ask(json!({"type": "request", "method": "trace"})).await;
     let seen = answer["data"].as_str().unwrap();
     assert!(seen.starts_with(&trace[..36]) && seen != trace, "a child of the handshake: {seen}");
+    let answer = ann.ask(json!({"type": "request", "method": "headers"})).await;
+    assert_eq!(answer["data"], json!({"tracestate": "vendor=1"}), "a client's baggage stays out");
     notes.lock().clear();
     drop(ann);
     server.settled().await;
     assert_eq!(*notes.lock(), ["inner closed", "outer closed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_baggage_of_the_handshake_comes_along_where_it_is_asked_for() {
+    let server = Server::with(|_| {}, |app| app.layer(Traced::new().with_baggage())).await;
+    let mut ann = server.with_headers(&[("baggage", "season=3, table=a%20b")]).await;
+    ann.say(json!({"type": "connect", "token": "ann"})).await;
+    ann.expect("connected").await;
+    let answer = ann.ask(json!({"type": "request", "method": "headers"})).await;
+    assert_eq!(answer["data"], json!({"baggage": "season=3,table=a%20b"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

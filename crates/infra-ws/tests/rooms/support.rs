@@ -96,6 +96,7 @@ impl RoomHandler for Table {
         match method {
             "echo" => Ok(json!({"user": who.user, "room": room, "data": data})),
             "trace" => Ok(json!(infra_core::context::Context::current().trace_context())),
+            "headers" => Ok(json!(infra_core::context::Context::current().headers())),
             "call" => {
                 if let Some(Call(call)) = &*self.call.lock() {
                     call();

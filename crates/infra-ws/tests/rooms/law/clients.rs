@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infra_core::{backoff::Backoff, random::Random};
+use infra_core::{backoff::Backoff, context::Context, random::Random, trace::TraceContext};
 use infra_ws::{
     client::{Heard, Rooms, RoomsOptions},
     history::{Place, Window},
@@ -242,6 +242,10 @@ async fn the_client_of_rust_stays_while_it_hears_pings_and_asks_what_it_wants() 
     assert_eq!(rude.kind(), &infra_core::ErrorKind::Denied);
     let echo = rooms.request(None, "echo", json!([7])).await.unwrap();
     assert_eq!(echo["data"], json!([7]));
+    let trace = TraceContext::root(&Random::seeded(1), true);
+    let asked = rooms.request(None, "trace", json!(null));
+    let seen = Context::default().trace(trace).scope(asked).await.unwrap();
+    assert_eq!(seen, json!(trace), "a question is of the trace in which it is asked");
     let unknown = rooms.request(None, "unknown", json!(null)).await.unwrap_err();
     assert_eq!(unknown.kind(), &infra_core::ErrorKind::NotFound);
     let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
