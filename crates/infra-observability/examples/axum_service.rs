@@ -1,7 +1,7 @@
 //! A small service with everything: `cargo run -p infra-observability --example axum_service`.
 //!
 //! ```sh
-//! curl -i localhost:3000/                 # an answer with its correlation id; a line in the log
+//! curl -i localhost:3000/                 # an answer with its correlation id; a line in the log, with the trace
 //! curl localhost:3000/metrics             # what was counted
 //! curl localhost:3000/health              # what the checks found, and how long ago
 //! ```
@@ -30,8 +30,9 @@ use infra_observability::{
     exporter::{Exporter, Format},
     health::{Group, Monitor, Options, check::Memory},
     log,
-    trace::{extract, traced},
+    trace::{Buffer, Sampler, Spans, extract, traced},
 };
+use tracing_subscriber::Layer as _;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +66,13 @@ struct Service {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (clock, shutdown) = (SystemClock::shared(), Shutdown::new());
-    let log = log::start("info", log::Format::Json, Arc::clone(&clock), std::io::stderr(), None)?;
+    let random = Arc::new(Random::from_system());
+    // Traces are followed and named in the log. To ship them as well: another sampler, a larger
+    // buffer, and an `otlp::Exporter` that empties it.
+    let (kept, ids) = (Buffer::new(1), Arc::clone(&random));
+    let spans = Spans::new(Sampler::none(), Arc::clone(&clock), ids, kept).boxed();
+    let sink = std::io::stderr();
+    let log = log::start("info", log::Format::Json, Arc::clone(&clock), sink, Some(spans))?;
     let declared = [REQUESTS.declaration()];
     let exporter = Exporter::builder()
         .metrics(&declared)
@@ -76,7 +83,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let checks: Vec<(Group, Arc<dyn infra_core::health::HealthCheck>)> =
         vec![(Group::Info, Arc::new(Memory::new(0.9, 0.98)))];
     let monitor = Monitor::start_grouped(Options::default(), Arc::clone(&clock), checks, &shutdown);
-    let random = Arc::new(Random::from_system());
     let service = Service { clock, random, exporter, monitor };
     let router = Router::new()
         .route("/", get(async || "hello\n"))
@@ -85,7 +91,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/health", get(health))
         .with_state(service);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    axum::serve(listener, router).await?;
+    let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+    axum::serve(listener, router).with_graceful_shutdown(ctrl_c).await?;
+    shutdown.close(Duration::from_secs(5)).await;
     log.writer.flush(Duration::from_secs(1));
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{alloc::System, hint::black_box, io, process::ExitCode, time::Instant};
 
 use infra_core::{
     SystemClock,
-    metric::{Counter, Declaration, Histogram, Kind, LATENCY, LabelSet},
+    metric::{Counter, Declaration, Histogram, Kind, LATENCY, Label, LabelSet},
 };
 use infra_observability::{exporter::Exporter, log};
 use measure::{Better, Workload};
@@ -22,6 +22,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const OPERATIONS: u32 = 5_000_000;
+const LOOKUPS: u32 = 1_000_000;
 const LINES: u32 = 100_000;
 const PAGES: u32 = 20;
 
@@ -30,6 +31,30 @@ const MANY: u32 = 100_000_000;
 
 const HITS: Counter = Counter::new("infra_bench_hits_total", "Hits.");
 const WAIT: Histogram = Histogram::latency("infra_bench_wait_seconds", "Wait.");
+const CALLS: Counter<Method> = Counter::labelled("infra_bench_calls_total", "Calls.");
+
+#[derive(Clone, Copy)]
+enum Method {
+    Get,
+    Post,
+}
+
+impl Method {
+    fn of(number: u32) -> Self {
+        if number % 2 == 0 { Self::Get } else { Self::Post }
+    }
+}
+
+impl Label for Method {
+    const SET: LabelSet = LabelSet { name: "method", values: &["get", "post"] };
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+        }
+    }
+}
 
 fn main() -> ExitCode {
     let nanos = |name, ours: fn() -> f64| Workload::figure(name, "ns", Better::Lower, ours);
@@ -37,6 +62,8 @@ fn main() -> ExitCode {
         nanos("counter", our_counter)
             .beside("metrics-exporter-prometheus", facade_counter)
             .beside("prometheus-client", client_counter),
+        nanos("counter-by-label", our_lookup)
+            .beside("metrics-exporter-prometheus", facade_lookup),
         nanos("histogram", our_histogram)
             .beside("metrics-exporter-prometheus", facade_histogram)
             .beside("prometheus-client", client_histogram),
@@ -69,6 +96,24 @@ fn our_counter() -> f64 {
     let exporter = exporter();
     let hits = metrics::with_local_recorder(&exporter, || HITS.handle());
     timed(OPERATIONS, |_| hits.increment(black_box(1)))
+}
+
+/// The series is looked up each time, as where a call decides its label.
+fn our_lookup() -> f64 {
+    let exporter = Exporter::new(&[CALLS.declaration()]);
+    metrics::with_local_recorder(&exporter, || {
+        timed(LOOKUPS, |number| CALLS.add_for(black_box(Method::of(number)), 1))
+    })
+}
+
+fn facade_lookup() -> f64 {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        timed(LOOKUPS, |number| {
+            let method = black_box(Method::of(number)).value();
+            metrics::counter!("calls_total", "method" => method).increment(1);
+        })
+    })
 }
 
 fn our_histogram() -> f64 {

@@ -12,6 +12,7 @@
 
 mod archive;
 mod cache;
+mod connections;
 mod killed;
 mod outbox_crash;
 mod queue;
