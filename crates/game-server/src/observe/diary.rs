@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use infra_core::clock::Instant;
+use infra_core::{clock::Instant, context::Context};
 use infra_observability::{
     game::{Actor, GameResult, Outcome, Seats},
     live::Draft,
+    trace,
 };
+use tracing::Span;
 
 use super::stage::{RoomTelemetry, is_played, stage_of};
 use crate::{
@@ -28,12 +30,14 @@ pub(crate) struct Diary {
     room: String,
     stage: Option<Stage>,
     since: Instant,
+    /// The span of the phase that is being played.
+    phase: Option<Span>,
 }
 
 impl Diary {
     pub(crate) fn new(telemetry: RoomTelemetry, code: RoomCode) -> Self {
         let since = telemetry.clock().now();
-        Self { telemetry, code, room: code.to_string(), stage: None, since }
+        Self { telemetry, code, room: code.to_string(), stage: None, since, phase: None }
     }
 
     /// Takes up a room as it was read: what happened before was told when it happened.
@@ -41,6 +45,7 @@ impl Diary {
         let Some(stage) = stage_of(room) else { return };
         self.stage = Some(stage);
         self.since = self.telemetry.clock().now();
+        self.phase = self.phase_of(stage);
         noted(self.telemetry.diagram().enter(stage.name()));
         if is_played(stage) {
             self.telemetry.games().resume(&self.room, seats(room));
@@ -98,6 +103,24 @@ impl Diary {
             }
         }
         (self.stage, self.since) = (Some(to), now);
+        if let (Some(ended), Some(action)) = (self.phase.take(), Context::current_trace()) {
+            trace::link(&ended, action);
+        }
+        self.phase = self.phase_of(to);
+    }
+
+    /// Begins the span of a phase. A phase lasts for many actions, so it is a trace of its own, with
+    /// links to the action that began it and the one that ended it.
+    fn phase_of(&self, stage: Stage) -> Option<Span> {
+        if !is_played(stage) {
+            return None;
+        }
+        let phase = stage.name();
+        let span = tracing::info_span!(parent: None, "room.phase", room = %self.code, phase);
+        if let Some(action) = Context::current_trace() {
+            trace::link(&span, action);
+        }
+        Some(span)
     }
 
     fn count(&self, room: &Room, event: &Event) {
@@ -163,9 +186,14 @@ fn winner(room: &Room, winners: &[Seat]) -> Option<Actor> {
 mod tests {
     use std::sync::Arc;
 
-    use infra_core::machine::StateMachine as _;
-    use infra_observability::{live::Filter, telemetry::Options};
+    use infra_core::{Clock, machine::StateMachine as _, random::Random, trace::TraceContext};
+    use infra_observability::{
+        live::Filter,
+        telemetry::Options,
+        trace::{Buffer, Sampler, Spans},
+    };
     use infra_testkit::clock::ManualClock;
+    use tracing_subscriber::{Registry, layer::SubscriberExt as _};
 
     use super::*;
     use crate::{observe::ROOM, simulate::play_game};
@@ -199,6 +227,46 @@ mod tests {
         assert!(streamed.iter().all(|event| !event.to_sse().contains("\"hands\"")));
         drop(diary);
         assert_eq!(active(&telemetry.diagram().view(), "completed"), 0);
+    }
+
+    #[test]
+    fn each_phase_is_a_span_that_lasts_and_links_to_what_began_and_ended_it() {
+        let clock = Arc::new(ManualClock::new());
+        let time: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let (spans, random) = (Buffer::new(999), Arc::new(Random::seeded(1)));
+        let layer =
+            Spans::new(Sampler::all(), Arc::clone(&time), Arc::clone(&random), spans.clone());
+        let _default = tracing::subscriber::set_default(Registry::default().with(layer));
+        let telemetry = RoomTelemetry::new("test", ROOM, Options::default(), time);
+        let mut diary = Diary::new(telemetry, RoomCode::from_number(7));
+        let (mut room, mut stages) = (Room::default(), Vec::new());
+        for event in &play_game(3, 1).unwrap().events {
+            room.evolve(event);
+            clock.advance(Duration::from_secs(1));
+            let action = TraceContext::root(&random, true);
+            let took = Duration::from_millis(2);
+            Context::default().trace(action).sync_scope(|| diary.wrote(&room, event, took));
+            let stage = stage_of(&room).unwrap();
+            match stages.last_mut() {
+                Some((last, lasted, _)) if *last == stage => *lasted += Duration::from_secs(1),
+                _ => stages.push((stage, Duration::from_secs(1), action)),
+            }
+        }
+        let next = stages.iter().skip(1);
+        let wanted: Vec<_> = stages
+            .iter()
+            .zip(next)
+            .filter(|((stage, _, _), _)| is_played(*stage))
+            .map(|((stage, lasted, began), (_, _, ended))| {
+                (Some(stage.name().to_owned()), *lasted, vec![*began, *ended])
+            })
+            .collect();
+        let told = spans.take(999);
+        assert!(told.iter().all(|span| span.name == "room.phase" && span.parent.is_none()));
+        let told: Vec<_> =
+            told.into_iter().map(|s| (s.attribute("phase"), s.duration, s.links)).collect();
+        assert_eq!(told, wanted);
+        assert!(3 < told.len());
     }
 
     #[test]

@@ -182,6 +182,15 @@ async fn the_end_of_a_game_is_one_trace_through_its_stored_event_and_the_queue_t
     let events = recorded(&host, &mei.known.room).await;
     let ended =
         events.iter().find(|event| event.event.event_type.as_str() == "game_ended").unwrap();
+    // What was told of the game is in one scrape.
+    let (_, _, page) = host.get("/metrics").await;
+    let told = [
+        "infra_game_started_total 1",
+        "infra_game_active_games 0",
+        "infra_game_ended_total{ending=\"completed\"} 1",
+        "infra_game_ended_total{ending=\"abandoned\"} 0",
+    ];
+    assert_eq!(told.map(|line| page.lines().any(|is| is == line)), [true; 4], "{page}");
     let trace = ended.trace.unwrap();
     let opened = events[0].trace.unwrap();
     assert_ne!(trace.trace_id(), opened.trace_id(), "a room is no trace, as a socket is none");
@@ -204,6 +213,15 @@ async fn the_end_of_a_game_is_one_trace_through_its_stored_event_and_the_queue_t
     assert_eq!((&archived["kind"], &archived["status"]["code"]), (&json!(5), &json!(1)));
     assert_eq!(archived["parentSpanId"], format!("{:016x}", trace.span_id()));
     assert_eq!(archived["parentSpanId"], named("store.append")["spanId"]);
+    // What it asks of the stores is within it.
+    for (call, store) in [("read stream", "events"), ("create object", "archive")] {
+        let is_it = |span: &Value| {
+            span["name"] == call
+                && span["parentSpanId"] == archived["spanId"]
+                && attribute(span, "store") == Some(json!(store))
+        };
+        assert!(mine.iter().any(|span| is_it(span)), "no span `{call}` in {mine:?}");
+    }
     // Entries of the log came to the collector too; the last ones as well.
     let records = collector.records();
     let said = |text: &str| records.iter().any(|record| record["body"]["stringValue"] == text);
@@ -443,6 +461,20 @@ async fn the_inside_is_shown_health_with_ages_games_all_rooms_and_the_flight_of_
     })
     .await;
     let seen = observed().await;
+    let mut parts: Vec<&String> = seen.as_object().unwrap().keys().collect();
+    parts.sort();
+    let wanted = [
+        "alerts",
+        "diagram",
+        "dumps",
+        "games",
+        "health",
+        "hours",
+        "past_alerts",
+        "stream",
+        "unready",
+    ];
+    assert_eq!(parts, wanted, "the whole document");
     let names: Vec<&str> = seen["health"]["checks"]
         .as_array()
         .unwrap()

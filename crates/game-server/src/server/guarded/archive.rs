@@ -8,7 +8,7 @@ use infra_core::{
     Result,
     archive::{ArchiveStore, ObjectInfo},
 };
-use infra_resilience::{Policy as _, at_most_once, idempotent};
+use infra_resilience::{at_most_once, idempotent};
 
 use super::Guard;
 
@@ -30,28 +30,28 @@ impl ArchiveStore for GuardedArchive {
     /// Made once: a second time there is such an object already.
     async fn create(&self, name: &str, body: Bytes) -> Result<()> {
         let call = at_most_once(|| self.store.create(name, body));
-        self.guard.once.run("create object", call).await
+        self.guard.once("create object", call).await
     }
 
     async fn replace(&self, name: &str, body: Bytes) -> Result<()> {
         let call = idempotent(|| self.store.replace(name, body.clone()));
-        self.guard.write.run("replace object", call).await
+        self.guard.write("replace object", call).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.guard.read.run("get object", idempotent(|| self.store.get(name))).await
+        self.guard.read("get object", idempotent(|| self.store.get(name))).await
     }
 
     async fn head(&self, name: &str) -> Result<Option<ObjectInfo>> {
-        self.guard.read.run("look up object", idempotent(|| self.store.head(name))).await
+        self.guard.read("look up object", idempotent(|| self.store.head(name))).await
     }
 
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectInfo>> {
         let call = idempotent(|| self.store.list(prefix, after, limit));
-        self.guard.read.run("list objects", call).await
+        self.guard.read("list objects", call).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        self.guard.write.run("delete object", idempotent(|| self.store.delete(name))).await
+        self.guard.write("delete object", idempotent(|| self.store.delete(name))).await
     }
 }

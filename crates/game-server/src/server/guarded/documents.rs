@@ -11,7 +11,7 @@ use infra_core::{
     store::{Batch, Document, DocumentStore, Features, Query, Receipt, Scan},
     version::Position,
 };
-use infra_resilience::{Policy as _, at_most_once, idempotent};
+use infra_resilience::{at_most_once, idempotent};
 
 use super::Guard;
 
@@ -36,7 +36,7 @@ impl DocumentStore for GuardedDocuments {
 
     async fn get(&self, collection: &Collection, key: &[u8]) -> Result<Option<Document>> {
         let call = idempotent(|| self.store.get(collection, key));
-        self.guard.read.run("get document", call).await
+        self.guard.read("get document", call).await
     }
 
     async fn get_many(
@@ -45,33 +45,33 @@ impl DocumentStore for GuardedDocuments {
         keys: &[Bytes],
     ) -> Result<Vec<Option<Document>>> {
         let call = idempotent(|| self.store.get_many(collection, keys));
-        self.guard.read.run("get documents", call).await
+        self.guard.read("get documents", call).await
     }
 
     /// Made once: a batch that was done is not as expected the second time.
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         let call = at_most_once(|| self.store.commit(batch));
-        self.guard.once.run("commit documents", call).await
+        self.guard.once("commit documents", call).await
     }
 
     async fn reach(&self, commit: Position, durability: Durability) -> Result<()> {
         let call = idempotent(|| self.store.reach(commit, durability));
-        self.guard.read.run("reach durability", call).await
+        self.guard.read("reach durability", call).await
     }
 
     async fn scan(&self, collection: &Collection, scan: Scan) -> Result<Vec<Document>> {
         let call = idempotent(|| self.store.scan(collection, scan.clone()));
-        self.guard.read.run("scan documents", call).await
+        self.guard.read("scan documents", call).await
     }
 
     async fn query(&self, collection: &Collection, query: Query) -> Result<Vec<Document>> {
         let call = idempotent(|| self.store.query(collection, query.clone()));
-        self.guard.read.run("query documents", call).await
+        self.guard.read("query documents", call).await
     }
 
     async fn count(&self, collection: &Collection, prefix: &[u8]) -> Result<u64> {
         let call = idempotent(|| self.store.count(collection, prefix));
-        self.guard.read.run("count documents", call).await
+        self.guard.read("count documents", call).await
     }
 
     async fn history(
@@ -81,6 +81,6 @@ impl DocumentStore for GuardedDocuments {
         limit: usize,
     ) -> Result<Vec<Document>> {
         let call = idempotent(|| self.store.history(collection, key, limit));
-        self.guard.read.run("read history", call).await
+        self.guard.read("read history", call).await
     }
 }

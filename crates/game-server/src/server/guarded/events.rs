@@ -50,27 +50,27 @@ impl EventStore for GuardedEvents {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>> {
         let call = idempotent(|| self.store.read_stream(stream, from, direction, limit));
-        self.guard.read.run("read stream", call).await
+        self.guard.read("read stream", call).await
     }
 
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
         let call = idempotent(|| self.store.read_all(after, filter, limit));
-        self.guard.read.run("read all events", call).await
+        self.guard.read("read all events", call).await
     }
 
     /// Only the beginning is guarded; what comes through the subscription is the store's own.
     async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription> {
         let call = at_most_once(|| self.store.subscribe(after, filter));
-        self.guard.once.run("subscribe to events", call).await
+        self.guard.once("subscribe to events", call).await
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
         let call = idempotent(|| self.store.stream_info(stream));
-        self.guard.read.run("look up stream", call).await
+        self.guard.read("look up stream", call).await
     }
 
     async fn stable_head(&self) -> Result<Position> {
-        self.guard.read.run("read stable head", idempotent(|| self.store.stable_head())).await
+        self.guard.read("read stable head", idempotent(|| self.store.stable_head())).await
     }
 
     /// Waits by the caller's own patience: that it runs out is no failure of the store.
@@ -80,11 +80,11 @@ impl EventStore for GuardedEvents {
 
     async fn truncate_before(&self, stream: &StreamName, before: Version) -> Result<()> {
         let call = idempotent(|| self.store.truncate_before(stream, before));
-        self.guard.write.run("truncate stream", call).await
+        self.guard.write("truncate stream", call).await
     }
 
     async fn tombstone(&self, stream: &StreamName, expected: Expected) -> Result<()> {
         let call = at_most_once(|| self.store.tombstone(stream, expected));
-        self.guard.once.run("end stream", call).await
+        self.guard.once("end stream", call).await
     }
 }

@@ -4,6 +4,8 @@
 //! A player's action comes with a deadline and a budget of extra attempts in its context, which the
 //! policies keep to.
 //!
+//! A call is a span of the trace that it is made for, whatever the policies do with it.
+//!
 //! An append may: the store knows the ids of events that it has. A commit of documents may not,
 //! since what it expects is no longer so once it was done.
 
@@ -17,18 +19,20 @@ mod tests;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use infra_core::{
-    Clock,
+    Clock, Result,
     archive::ArchiveStore,
     backoff::{Backoff, Jitter},
+    context::Context,
     event::EventStore,
     health::HealthCheck,
     metric::Label as _,
     pubsub::PubSub,
     store::DocumentStore,
 };
+use infra_observability::trace::traced_result;
 use infra_resilience::{
-    Advice, Around, Breaker, BreakerHealth, Bulkhead, Direct, Pipeline, Refused, Retry,
-    RetryBudget, Timeout, breaker, bulkhead,
+    Advice, Around, Breaker, BreakerHealth, Bulkhead, Call, Direct, Idempotent, Pipeline,
+    Policy as _, Refused, Retry, RetryBudget, Timeout, breaker, bulkhead,
 };
 
 use crate::telemetry::{STORE_BREAKER, Store};
@@ -57,6 +61,7 @@ type Again = Pipeline<Around<Around<Around<Around<Direct, Retry>, Breaker>, Bulk
 /// The policies around one store, or the bus; they share its breaker and its places.
 #[derive(Debug, Clone)]
 struct Guard {
+    store: Store,
     breaker: Breaker,
     /// For calls that must not be made twice.
     once: Once,
@@ -89,11 +94,50 @@ impl Guard {
                 .then(timeout)
         };
         Self {
+            store,
             once: Pipeline::new().then(breaker.clone()).then(places.clone()).then(timeout.clone()),
             read: again(timeout.clone()),
             write: again(timeout.of_writes()),
             breaker,
         }
+    }
+
+    /// Makes a call that must not be made twice.
+    async fn once<C: Call>(&self, operation: &'static str, call: C) -> Result<C::Output> {
+        self.traced(operation, self.once.run(operation, call)).await
+    }
+
+    /// Makes a call that reads.
+    async fn read<C: Call<Safety = Idempotent>>(
+        &self,
+        operation: &'static str,
+        call: C,
+    ) -> Result<C::Output> {
+        self.traced(operation, self.read.run(operation, call)).await
+    }
+
+    /// Makes a call that writes what may be written again.
+    async fn write<C: Call<Safety = Idempotent>>(
+        &self,
+        operation: &'static str,
+        call: C,
+    ) -> Result<C::Output> {
+        self.traced(operation, self.write.run(operation, call)).await
+    }
+
+    /// Makes a call a span of the trace that it is made for. One that belongs to none, as those of
+    /// projections and health checks, begins none.
+    async fn traced<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if Context::current_trace().is_none() {
+            return call.await;
+        }
+        let store = self.store.value();
+        let span = tracing::info_span!("store.call", otel.name = operation, store);
+        traced_result(span, call).await
     }
 }
 

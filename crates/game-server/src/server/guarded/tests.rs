@@ -22,15 +22,20 @@ use infra_core::{
         Subscription,
     },
     health::Status,
-    id::{EventId, EventType, StreamName},
+    id::{Collection, EventId, EventType, StreamName},
     pubsub::{Item, Pattern, Subject, Subscription as Listening},
     random::Random,
+    store::Batch,
     version::{Expected, Position, Version},
 };
 use infra_events::MemoryEventStore;
 use infra_messaging::MemoryPubSub;
-use infra_observability::exporter::Exporter;
+use infra_observability::{
+    exporter::Exporter,
+    trace::{Buffer, Finished, Sampler, Spans, Status as SpanStatus, context_of, traced},
+};
 use infra_persistence::Archive;
+use tracing_subscriber::{Registry, layer::SubscriberExt as _};
 
 use super::*;
 
@@ -99,7 +104,7 @@ impl Failing {
         })
     }
 
-    async fn fail(&self) -> infra_core::Result<()> {
+    async fn fail(&self) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let is_failing = self
             .failures
@@ -114,7 +119,7 @@ impl Failing {
 
 #[async_trait]
 impl EventStore for Failing {
-    async fn append(&self, append: Append) -> infra_core::Result<Appended> {
+    async fn append(&self, append: Append) -> Result<Appended> {
         self.fail().await?;
         self.store.append(append).await
     }
@@ -125,47 +130,38 @@ impl EventStore for Failing {
         from: Version,
         direction: Direction,
         limit: usize,
-    ) -> infra_core::Result<Vec<RecordedEvent>> {
+    ) -> Result<Vec<RecordedEvent>> {
         self.fail().await?;
         self.store.read_stream(stream, from, direction, limit).await
     }
 
-    async fn read_all(
-        &self,
-        after: Position,
-        filter: &Filter,
-        limit: usize,
-    ) -> infra_core::Result<EventPage> {
+    async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
         self.store.read_all(after, filter, limit).await
     }
 
-    async fn subscribe(&self, after: Position, filter: Filter) -> infra_core::Result<Subscription> {
+    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription> {
         self.fail().await?;
         self.store.subscribe(after, filter).await
     }
 
-    async fn stream_info(&self, stream: &StreamName) -> infra_core::Result<Option<StreamInfo>> {
+    async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
         self.store.stream_info(stream).await
     }
 
-    async fn stable_head(&self) -> infra_core::Result<Position> {
+    async fn stable_head(&self) -> Result<Position> {
         self.fail().await?;
         self.store.stable_head().await
     }
 
-    async fn wait_for(&self, position: Position, patience: Duration) -> infra_core::Result<()> {
+    async fn wait_for(&self, position: Position, patience: Duration) -> Result<()> {
         self.store.wait_for(position, patience).await
     }
 
-    async fn truncate_before(
-        &self,
-        stream: &StreamName,
-        before: Version,
-    ) -> infra_core::Result<()> {
+    async fn truncate_before(&self, stream: &StreamName, before: Version) -> Result<()> {
         self.store.truncate_before(stream, before).await
     }
 
-    async fn tombstone(&self, stream: &StreamName, expected: Expected) -> infra_core::Result<()> {
+    async fn tombstone(&self, stream: &StreamName, expected: Expected) -> Result<()> {
         self.fail().await?;
         self.store.tombstone(stream, expected).await
     }
@@ -320,6 +316,51 @@ async fn an_action_takes_no_more_attempts_of_the_stores_than_it_has() {
     // Who has no budget of its own has that of the server.
     guarded.events.append(append()).await.unwrap();
     assert_eq!(failing.asked.load(Ordering::SeqCst), 5);
+}
+
+// In real time: the documents have a thread of their own.
+#[tokio::test]
+async fn each_call_of_a_store_is_a_span_of_the_trace_it_is_made_for_and_of_none_otherwise() {
+    let (spans, random) = (Buffer::new(99), Arc::new(Random::seeded(1)));
+    let layer = Spans::new(Sampler::all(), SystemClock::shared(), random, spans.clone());
+    let _default = tracing::subscriber::set_default(Registry::default().with(layer));
+    let guarded = guarded_over(Failing::new(1, false));
+    let batch = || {
+        let collection = Collection::new("players").unwrap();
+        Batch::new().put(collection, "ann", Expected::Absent, Payload::json(1, &7).unwrap())
+    };
+    guarded.archive.list("games", "", 9).await.unwrap();
+    assert!(spans.is_empty(), "nobody asked for it");
+    let asked = tracing::info_span!("asked");
+    let trace = context_of(&asked).unwrap();
+    traced(asked, async {
+        // The first attempt fails; both are one span.
+        guarded.events.stable_head().await.unwrap();
+        guarded.documents.commit(batch()).await.unwrap();
+        let conflict = guarded.documents.commit(batch()).await;
+        assert!(matches!(conflict.unwrap_err().kind(), ErrorKind::Conflict { .. }));
+        guarded.archive.create("games/a", "b".into()).await.unwrap();
+    })
+    .await;
+    // Without those that the stores make themselves.
+    let own = |span: &Finished| span.name == "asked" || span.attribute("store").is_some();
+    let spans: Vec<Finished> = spans.take(99).into_iter().filter(own).collect();
+    let told: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let store = span.attribute("store").unwrap_or_default();
+            (span.name.as_str(), store, span.status == SpanStatus::Ok)
+        })
+        .collect();
+    let wanted = [
+        ("read stable head", "events", true),
+        ("commit documents", "documents", true),
+        ("commit documents", "documents", false),
+        ("create object", "archive", true),
+        ("asked", "", true),
+    ];
+    assert_eq!(told, wanted.map(|(name, store, is_ok)| (name, store.to_owned(), is_ok)));
+    assert!(spans.iter().take(4).all(|span| span.parent == Some(trace.span_id())));
 }
 
 #[test]
