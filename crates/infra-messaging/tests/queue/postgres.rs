@@ -103,8 +103,8 @@ async fn connections_that_die_without_a_word_give_their_places_back() {
     let goes_on = async {
         while queue.publish(vec![message(9)], Durability::Durable).await.is_err() {}
         loop {
-            let Ok(taken) = queue.receive(1, LEASE * 9).await else { continue };
-            for delivery in taken {
+            let Ok(mut taken) = queue.receive(1, LEASE * 9).await else { continue };
+            if let Some(delivery) = taken.pop() {
                 while delivery.extend(LEASE * 9).await.is_err() {}
                 return delivery.ack().await;
             }

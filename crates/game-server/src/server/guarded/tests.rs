@@ -226,7 +226,7 @@ struct Stuck {
 
 #[async_trait]
 impl PubSub for Stuck {
-    async fn publish(&self, subject: &Subject, payload: Bytes) -> infra_core::Result<()> {
+    async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.bus.publish(subject, payload).await?;
         if self.hangs {
@@ -235,7 +235,7 @@ impl PubSub for Stuck {
         Err(Error::new(ErrorKind::Unavailable, "publish message"))
     }
 
-    async fn subscribe(&self, pattern: &Pattern) -> infra_core::Result<Listening> {
+    async fn subscribe(&self, pattern: &Pattern) -> Result<Listening> {
         if self.asked.fetch_add(1, Ordering::SeqCst) < 2 {
             return Err(Error::new(ErrorKind::Unavailable, "subscribe to messages"));
         }
