@@ -28,9 +28,12 @@ const SWEEP: i64 = 500;
 #[expect(clippy::wildcard_enum_match_arm, reason = "the driver's errors are many and may grow")]
 pub(super) fn failed(operation: &'static str, cause: sqlx::Error) -> Error {
     let kind = match &cause {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
-            ErrorKind::Unavailable
-        }
+        // A line that is cut while it is opened looks to the driver like a breach of the protocol.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => ErrorKind::Unavailable,
         sqlx::Error::PoolClosed => ErrorKind::Closed,
         // The classes of a server that ends, is out of means, or broke a transaction off.
         sqlx::Error::Database(error)
