@@ -8,7 +8,7 @@ use infra_core::{
     Result,
     pubsub::{Pattern, PubSub, Subject, Subscription},
 };
-use infra_resilience::{Policy as _, at_most_once, idempotent};
+use infra_resilience::{at_most_once, idempotent};
 
 use super::Guard;
 
@@ -30,12 +30,12 @@ impl PubSub for GuardedBus {
     /// Made once: a subscriber sees a message once or not at all.
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<()> {
         let call = at_most_once(|| self.bus.publish(subject, payload));
-        self.guard.once.run("publish message", call).await
+        self.guard.once("publish message", call).await
     }
 
     /// Only the beginning is guarded, and made again if it fails: one that was given up is ended.
     async fn subscribe(&self, pattern: &Pattern) -> Result<Subscription> {
         let call = idempotent(|| self.bus.subscribe(pattern));
-        self.guard.read.run("subscribe to messages", call).await
+        self.guard.read("subscribe to messages", call).await
     }
 }

@@ -340,6 +340,7 @@ async fn each_call_of_a_store_is_a_span_of_the_trace_it_is_made_for_and_of_none_
         let conflict = guarded.documents.commit(batch()).await;
         assert!(matches!(conflict.unwrap_err().kind(), ErrorKind::Conflict { .. }));
         guarded.archive.create("games/a", "b".into()).await.unwrap();
+        guarded.bus.publish(&Subject::new("room").unwrap(), Bytes::new()).await.unwrap();
     })
     .await;
     // Without those that the stores make themselves.
@@ -357,10 +358,11 @@ async fn each_call_of_a_store_is_a_span_of_the_trace_it_is_made_for_and_of_none_
         ("commit documents", "documents", true),
         ("commit documents", "documents", false),
         ("create object", "archive", true),
+        ("publish message", "bus", true),
         ("asked", "", true),
     ];
     assert_eq!(told, wanted.map(|(name, store, is_ok)| (name, store.to_owned(), is_ok)));
-    assert!(spans.iter().take(4).all(|span| span.parent == Some(trace.span_id())));
+    assert!(spans.iter().take(5).all(|span| span.parent == Some(trace.span_id())));
 }
 
 #[test]
