@@ -1,5 +1,7 @@
 //! The metrics of the event store.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use infra_core::{
     ErrorKind, Result,
     event::Appended,
@@ -68,10 +70,29 @@ pub(crate) const POISONED: Gauge = Gauge::new(
 pub(crate) const PARKED: Gauge = Gauge::new(
     "infra_events_parked_keys",
     "",
-    "Keys of the projection that was looked at last that are held back after a failure.",
+    "Keys that are held back after a failure, over all projections as they were looked at last.",
 );
 pub(crate) const ARCHIVED: Counter =
     Counter::new("infra_events_archived_total", "Events that were moved to the archive.");
+
+/// What one projection adds to [`PARKED`], until it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct ParkedShare(AtomicU32);
+
+impl ParkedShare {
+    /// Says how many of its keys are held back now.
+    pub(crate) fn set(&self, keys: usize) {
+        let keys = u32::try_from(keys).unwrap_or(u32::MAX);
+        let before = self.0.swap(keys, Ordering::Relaxed);
+        PARKED.add(f64::from(keys) - f64::from(before));
+    }
+}
+
+impl Drop for ParkedShare {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
 
 /// The metrics of this crate.
 pub const METRICS: &[Declaration] = &[

@@ -70,7 +70,8 @@ impl<P: Projection> Inline<P> {
         self.memory.read().position
     }
 
-    /// Returns the parked keys.
+    /// Returns the parked keys. Since projections are pure they stay so until a program whose
+    /// projection can apply the event makes the views anew, at its start.
     pub fn parked(&self) -> Vec<Parked> {
         let memory = self.memory.read();
         memory.slots.values().filter_map(|slot| slot.parked.clone()).collect()

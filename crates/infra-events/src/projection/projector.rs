@@ -19,7 +19,7 @@ use super::{
     fold::{self, Slot, Slots},
     layout::{self, Checkpoint, Stored, StoredParked},
 };
-use crate::{memory, telemetry::PARKED};
+use crate::{memory, telemetry::ParkedShare};
 
 /// The most parked keys that a status names.
 const MAX_PARKED: usize = 1_000;
@@ -50,6 +50,7 @@ pub struct Projector<P: Projection> {
     /// The checkpoint as it was read or written last; the lock is held over a step.
     pub(super) known: Mutex<Option<Known>>,
     position: watch::Sender<Position>,
+    parked: ParkedShare,
 }
 
 /// A checkpoint and its document's version.
@@ -90,6 +91,7 @@ impl<P: Projection> Projector<P> {
             poll: Duration::from_secs(1),
             known: Mutex::new(None),
             position: watch::channel(Position::ZERO).0,
+            parked: ParkedShare::default(),
         })
     }
 
@@ -358,8 +360,7 @@ impl<P: Projection> Projector<P> {
         let found = self.documents.scan(&self.collection, scan).await?;
         let parked = found.iter().map(|document| Ok(document.decode::<StoredParked>()?.parked));
         let parked = parked.collect::<Result<Vec<Parked>>>()?;
-        #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
-        PARKED.set(parked.len() as f64);
+        self.parked.set(parked.len());
         Ok(Status {
             name: self.name().to_owned(),
             position: checkpoint.position,
