@@ -3,8 +3,9 @@
 //! Both stores use it: the log rebuilds it from its frames. It knows versions, positions, ids and
 //! fences, but no payloads.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use infra_core::{
     Error, ErrorKind, Result,
     event::{Append, Direction, MAX_EVENTS, MAX_PAYLOAD, StreamAppend, StreamInfo},
@@ -18,6 +19,9 @@ const APPEND: &str = "append to stream";
 /// The most facts beside one payload, and the longest name or value of one in bytes.
 const MAX_FACTS: usize = 64;
 const MAX_FACT: usize = 4_096;
+
+/// A map whose hash is cheap and seeded for each map: names and ids come from clients.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 
 /// One stream.
 #[derive(Debug, Clone, Default)]
@@ -279,7 +283,7 @@ impl Index {
     pub(crate) fn tombstone(&mut self, name: &StreamName) {
         if let Some(stream) = self.streams.get_mut(name) {
             stream.is_tombstoned = true;
-            stream.ids = HashMap::new();
+            stream.ids = HashMap::default();
             stream.base += stream.positions.len() as u64;
             stream.positions = Vec::new();
         }
@@ -322,6 +326,9 @@ pub(crate) fn check_shape(append: &Append) -> Result<()> {
 /// Returns something that stands twice.
 fn twice<T: Ord>(all: impl Iterator<Item = T>) -> Option<T> {
     let mut all: Vec<T> = all.collect();
+    if all.len() < 2 {
+        return None;
+    }
     all.sort_unstable();
     let place = all.array_windows().position(|[one, next]| one == next)?;
     Some(all.swap_remove(place))

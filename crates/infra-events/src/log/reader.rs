@@ -53,9 +53,10 @@ struct Recent {
 }
 
 impl Recent {
-    fn push(&mut self, first: Position, bytes: usize, frame: Frame) {
+    fn push(&mut self, place: FrameAt, frame: Frame) {
+        let bytes = usize::try_from(place.length).unwrap_or(usize::MAX);
         self.bytes += bytes;
-        self.frames.push_back((first, bytes, frame));
+        self.frames.push_back((place.first, bytes, frame));
     }
 
     /// Drops the oldest frames beyond the capacity.
@@ -105,9 +106,12 @@ impl Reader {
         *self.head.borrow()
     }
 
-    /// Keeps a frame that was just committed, until [`forget`](Self::forget) finds that it is old.
-    pub(super) fn remember(&self, first: Position, bytes: usize, frame: Frame) {
-        self.recent.lock().push(first, bytes, frame);
+    /// Keeps frames that were just committed, until [`forget`](Self::forget) finds that they are old.
+    pub(super) fn remember(&self, fresh: impl Iterator<Item = (FrameAt, Frame)>) {
+        let mut recent = self.recent.lock();
+        for (place, frame) in fresh {
+            recent.push(place, frame);
+        }
     }
 
     /// Drops the oldest frames beyond what is kept; nobody waits for the memory that they had.

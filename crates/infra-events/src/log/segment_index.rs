@@ -10,7 +10,7 @@
 //!   | commits u32 | commit | commit | ... | crc32c of everything before u32
 //! ```
 
-use std::{collections::HashMap, io, path::Path};
+use std::{io, path::Path};
 
 use bytes::Bytes;
 use infra_core::{
@@ -26,6 +26,7 @@ use super::{
     frame::{self, Commit},
     segment::Segment,
 };
+use crate::index::HashMap;
 
 const MAGIC: &[u8; 8] = b"INFRAEVX";
 const FORMAT: u32 = 1;

@@ -468,10 +468,8 @@ impl Writer {
     }
 
     fn publish(&mut self) {
-        for (place, events) in self.fresh.drain(..) {
-            let bytes = usize::try_from(place.length).unwrap_or(usize::MAX);
-            self.reader.remember(place.first, bytes, Arc::new(events));
-        }
+        let fresh = self.fresh.drain(..);
+        self.reader.remember(fresh.map(|(place, events)| (place, Arc::new(events))));
         let head = self.reader.catalogue.read().index.head();
         self.head.send_if_modified(|visible| {
             let is_later = *visible < head;
