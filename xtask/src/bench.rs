@@ -122,13 +122,21 @@ fn choose(all: &Components, named: &[&str], is_gate: bool) -> Result<(Components
             let is_named = is_whole(component) || named.contains(&goal.workload.as_str());
             is_named && (goal.ci || !is_gate)
         };
-        let goals: Vec<Goal> = goals.iter().filter(is_chosen).cloned().collect();
+        let chosen_goals = goals.iter().filter(is_chosen).cloned();
+        let goals: Vec<Goal> =
+            chosen_goals.map(|goal| if is_gate { gated(goal) } else { goal }).collect();
         if !goals.is_empty() {
             chosen.insert(component.clone(), goals);
         }
     }
     let are_whole = !is_gate && chosen.keys().all(|component| is_whole(component));
     Ok((chosen, are_whole))
+}
+
+/// What the gate holds of a goal: where there is a ratio, the absolute figure says more of the machine
+/// and of what else it does.
+fn gated(goal: Goal) -> Goal {
+    Goal { figure: goal.figure.filter(|_| goal.ratio.is_none()), ..goal }
 }
 
 /// Where benches/compare is built.
@@ -356,6 +364,12 @@ mod tests {
         assert_eq!(count(&["cache"], false), (2, true));
         assert_eq!(count(&["slow"], false), (1, false));
         assert_eq!(count(&[], true), (2, false));
+        let (gate, _) = choose(&all, &[], true).unwrap();
+        assert!(is_met(
+            &gate["events"][0],
+            &Figure { workload: "x".to_owned(), ..figure(1.0, 2.0) }
+        ));
+        assert_eq!(gated(Goal { ratio: None, ..goal() }).figure, Some(1_000.0), "its only measure");
         assert!(choose(&all, &["cash"], false).unwrap_err().contains("`cash`"));
     }
 

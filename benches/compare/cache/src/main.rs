@@ -1,4 +1,4 @@
-//! The cache beside moka itself: hits and inserts on one and two threads, bytes per
+//! The cache beside moka itself, quick_cache and foyer: hits and inserts on one and two threads, bytes per
 //! entry, and how often each hits on traces that are made here.
 //!
 //! Ours is measured as a user has it: with a time to live judged by the clock port, statistics and fences. Moka
@@ -12,7 +12,7 @@ use std::{process::ExitCode, sync::Arc, thread};
 
 use infra_cache::Policy;
 use measure::{Better, Workload};
-use subjects::{Subject, moka_lru, moka_tiny_lfu, ours};
+use subjects::{Subject, foyer, moka_lru, moka_tiny_lfu, ours, quick_cache};
 
 const HITS: u64 = 2_000_000;
 const INSERTS: u64 = 400_000;
@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         beside("cache-insert-2-threads", |make| inserts(make, 2)),
         Workload::figure("cache-bytes", "B", Better::Lower, || bytes::of(ours(Policy::TinyLfu)))
             .rounds(1)
-            .beside("moka", || bytes::of(moka_tiny_lfu)),
+            .beside("moka", || bytes::of(moka_tiny_lfu))
+            .beside("quick_cache", || bytes::of(quick_cache))
+            .beside("foyer", || bytes::of(foyer)),
     ];
     workloads.extend(traces::ALL.map(|trace| {
         Workload::figure(trace.name, "%", Better::Higher, move || {
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         .beside("moka", move || trace.hits(&*moka_tiny_lfu(trace.capacity)))
         .beside("ours-lru", move || trace.hits(&*ours(Policy::Lru)(trace.capacity)))
         .beside("moka-lru", move || trace.hits(&*moka_lru(trace.capacity)))
+        .beside("quick_cache", move || trace.hits(&*quick_cache(trace.capacity)))
+        .beside("foyer", move || trace.hits(&*foyer(trace.capacity)))
     }));
     measure::main(workloads)
 }
@@ -45,7 +49,10 @@ type Make = fn(u64) -> Arc<dyn Subject>;
 
 fn beside(name: &'static str, work: fn(Make) -> u64) -> Workload {
     let tiny_lfu: Make = |capacity| ours(Policy::TinyLfu)(capacity);
-    Workload::rate(name, move || work(tiny_lfu)).against("moka", move || work(moka_tiny_lfu))
+    Workload::rate(name, move || work(tiny_lfu))
+        .against("moka", move || work(moka_tiny_lfu))
+        .against("quick_cache", move || work(quick_cache))
+        .against("foyer", move || work(foyer))
 }
 
 fn hits(make: Make, threads: u64) -> u64 {

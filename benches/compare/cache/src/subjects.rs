@@ -36,6 +36,26 @@ impl Subject for moka::sync::Cache<u64, u64> {
     }
 }
 
+impl Subject for quick_cache::sync::Cache<u64, u64> {
+    fn get(&self, key: u64) -> bool {
+        quick_cache::sync::Cache::get(self, &key).is_some()
+    }
+
+    fn put(&self, key: u64) {
+        self.insert(key, key);
+    }
+}
+
+impl Subject for foyer_memory::Cache<u64, u64> {
+    fn get(&self, key: u64) -> bool {
+        foyer_memory::Cache::get(self, &key).is_some()
+    }
+
+    fn put(&self, key: u64) {
+        self.insert(key, key);
+    }
+}
+
 pub fn ours(policy: Policy) -> impl Fn(u64) -> Arc<dyn Subject> {
     move |capacity| {
         let options = Options::new(capacity).ttl(TTL).policy(policy);
@@ -54,4 +74,16 @@ pub fn moka_tiny_lfu(capacity: u64) -> Arc<dyn Subject> {
 
 pub fn moka_lru(capacity: u64) -> Arc<dyn Subject> {
     moka(capacity, EvictionPolicy::lru())
+}
+
+/// It knows no time to live.
+pub fn quick_cache(capacity: u64) -> Arc<dyn Subject> {
+    Arc::new(quick_cache::sync::Cache::<u64, u64>::new(capacity as usize))
+}
+
+/// Its w-TinyLFU, which is its default; it knows no time to live.
+pub fn foyer(capacity: u64) -> Arc<dyn Subject> {
+    let cache: foyer_memory::Cache<u64, u64> =
+        foyer_memory::CacheBuilder::new(capacity as usize).build();
+    Arc::new(cache)
 }

@@ -31,8 +31,13 @@ fn room(number: usize) -> RoomRecord {
 }
 
 fn rooms(count: usize) -> Rooms {
+    rooms_of(count, count + 1)
+}
+
+/// Saves rooms of which so many stay in memory.
+pub(crate) fn rooms_of(count: usize, resident: usize) -> Rooms {
     let documents = Arc::new(memory(SystemClock::shared()).unwrap());
-    let rooms = Rooms::new(documents, count + 1).unwrap();
+    let rooms = Rooms::new(documents, resident).unwrap();
     run(async {
         let savers: Vec<_> = (0..SAVERS)
             .map(|saver| {
@@ -195,4 +200,18 @@ fn active_p99(is_pressed: bool) -> f64 {
 pub(crate) fn pressure(name: &'static str) -> Workload {
     Workload::figure(name, "ns", Better::Lower, || active_p99(true))
         .beside("no-pressure", || active_p99(false))
+}
+
+/// What a room takes in a map by id and one by code, in bytes.
+#[cfg(feature = "full")]
+pub(crate) fn bytes_in_dashmap(count: usize) -> f64 {
+    let held = crate::held::by(|| {
+        let (by_id, by_code) = (DashMap::new(), DashMap::new());
+        for room in (0..count).map(|number| Arc::new(room(number))) {
+            by_code.insert(room.code.clone(), room.id.clone());
+            by_id.insert(room.id.clone(), room);
+        }
+        (by_id, by_code)
+    });
+    held / count as f64
 }

@@ -1,7 +1,14 @@
 //! Documents: durable puts by many writers, and point reads; rooms found in memory. The peers sync
-//! each commit; fjall's own price is within ours.
+//! each commit; fjall's own price is within ours. Games on their way into an archive, what games and
+//! rooms take in memory, and PostgreSQL, are not in the gate.
 
+#[cfg(feature = "full")]
+mod games;
+#[cfg(feature = "full")]
+mod held;
 mod lookup;
+#[cfg(feature = "full")]
+mod postgres;
 mod puts;
 
 use std::process::ExitCode;
@@ -23,7 +30,7 @@ const KEYS: u64 = 1_000;
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("players");
 
 fn main() -> ExitCode {
-    measure::main(vec![
+    let mut workloads = vec![
         puts::workload("documents-put-1", 1),
         puts::workload("documents-put-8", 8),
         puts::workload("documents-put-64", 64),
@@ -38,7 +45,22 @@ fn main() -> ExitCode {
         lookup::workload("room-by-id-1m-2", By::Id, 1_000_000, 2),
         lookup::workload("room-by-code-1m", By::Code, 1_000_000, 1),
         lookup::workload("room-by-code-1m-2", By::Code, 1_000_000, 2),
-    ])
+    ];
+    workloads.extend(full());
+    measure::main(workloads)
+}
+
+#[cfg(feature = "full")]
+fn full() -> Vec<Workload> {
+    let mut all = games::workloads();
+    all.push(postgres::workload("postgres-put-16", 16));
+    all.push(postgres::workload("postgres-put-64", 64));
+    all
+}
+
+#[cfg(not(feature = "full"))]
+fn full() -> Vec<Workload> {
+    Vec::new()
 }
 
 fn get() -> u64 {

@@ -96,7 +96,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium ends with its driver.
+        // First Chromium, which would outlive its driver.
+        let mut browser = Command::new("pkill");
+        let _ended = browser.args(["-KILL", "-P", &self.driver.id().to_string()]).status().is_ok();
         let _ended = self.driver.kill().is_ok() && self.driver.wait().is_ok();
     }
 }
