@@ -12,7 +12,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use infra_core::pubsub::{GapReason, Item, Pattern, PubSub, Subject, Subscription};
-use infra_testkit::server::{Kind, Server};
+use infra_testkit::{
+    proxy::{FaultProxy, Weather},
+    server::{Kind, Server},
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,9 +24,50 @@ async fn next(subscription: &mut Subscription) -> Option<Item> {
     tokio::time::timeout(PATIENCE, item).await.unwrap()
 }
 
+fn subject() -> Subject {
+    Subject::new("room.1").unwrap()
+}
+
+/// Lets a link to the server die without a word and be good again: the subscriber is told, and hears
+/// what is published by then, also by who published over the dead link.
+async fn is_told_of_a_dead_link(proxy: FaultProxy, bus: Arc<dyn PubSub>) {
+    let mut heard = bus.subscribe(&Pattern::new("room.*").unwrap()).await.unwrap();
+    bus.publish(&subject(), Bytes::from_static(b"before")).await.unwrap();
+    assert!(matches!(next(&mut heard).await, Some(Item::Message { .. })));
+    proxy.weather(Weather::Outage);
+    // Whether it fails or is kept for later is the bus's affair; who waits for it may give up.
+    let subject = subject();
+    let over_a_dead_link = bus.publish(&subject, Bytes::from_static(b"lost"));
+    let _gave_up = tokio::time::timeout(Duration::from_millis(50), over_a_dead_link).await.is_ok();
+    let gap = next(&mut heard).await;
+    assert!(matches!(gap, Some(Item::Gap { reason: GapReason::Disconnected, .. })), "{gap:?}");
+    proxy.weather(Weather::Calm);
+    hears_again(bus, &mut heard).await;
+}
+
+/// Publishes until it is heard.
+async fn hears_again(bus: Arc<dyn PubSub>, heard: &mut Subscription) {
+    let talking = tokio::spawn(async move {
+        loop {
+            // While the link is down this fails; it is told so, and may try again.
+            let _is_published = bus.publish(&subject(), Bytes::from_static(b"after")).await.is_ok();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    loop {
+        match next(heard).await {
+            Some(Item::Message { payload, .. }) if payload == "after" => break,
+            Some(Item::Message { payload, .. }) => assert_eq!(payload, "lost", "it was kept"),
+            Some(Item::Gap { .. }) => {}
+            None => panic!("the subscription ended"),
+        }
+    }
+    talking.abort();
+}
+
 /// Kills a server under a subscription and has it back: the subscriber is told, and hears again.
 async fn is_told_of_a_lost_server(mut server: Server, bus: Arc<dyn PubSub>) {
-    let subject = Subject::new("room.1").unwrap();
+    let subject = subject();
     let mut heard = bus.subscribe(&Pattern::new("room.*").unwrap()).await.unwrap();
     bus.publish(&subject, Bytes::from_static(b"before")).await.unwrap();
     assert!(matches!(next(&mut heard).await, Some(Item::Message { .. })));
@@ -31,21 +75,7 @@ async fn is_told_of_a_lost_server(mut server: Server, bus: Arc<dyn PubSub>) {
     let gap = next(&mut heard).await;
     assert!(matches!(gap, Some(Item::Gap { reason: GapReason::Disconnected, .. })), "{gap:?}");
     server.restart().await.unwrap();
-    let talking = tokio::spawn(async move {
-        loop {
-            // While the link is down this fails; it is told so, and may try again.
-            let _is_published = bus.publish(&subject, Bytes::from_static(b"after")).await.is_ok();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    loop {
-        match next(&mut heard).await {
-            Some(Item::Message { payload, .. }) => break assert_eq!(payload, "after"),
-            Some(Item::Gap { .. }) => {}
-            None => panic!("the subscription ended"),
-        }
-    }
-    talking.abort();
+    hears_again(bus, &mut heard).await;
 }
 
 /// Stamps out the tests of a bus over a server. Each has a server of its own, since the clauses name
@@ -77,6 +107,15 @@ macro_rules! bus_over {
             async fn a_subscriber_is_told_that_the_server_was_lost() {
                 let (server, bus) = bus().await;
                 is_told_of_a_lost_server(server, bus).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_subscriber_is_told_of_a_link_that_died_without_a_word() {
+                let server = Server::start(Kind::$kind).await.unwrap();
+                let proxy = FaultProxy::start(server.addr()).await.unwrap();
+                let url = format!(concat!($feature, "://{}"), proxy.addr());
+                let bus = infra_messaging::$bus::connect(&url, 100).await.unwrap();
+                is_told_of_a_dead_link(proxy, Arc::new(bus)).await;
             }
         }
     };

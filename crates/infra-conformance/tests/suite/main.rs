@@ -12,6 +12,7 @@
 
 mod archive;
 mod cache;
+mod cache_processes;
 mod connections;
 mod killed;
 mod outbox_crash;

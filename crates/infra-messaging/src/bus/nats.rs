@@ -24,6 +24,9 @@ use crate::{
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often the server is asked whether it is there; the third time without an answer ends the link.
+pub(crate) const PING: Duration = Duration::from_secs(2);
+
 /// Where answers of the server and of clients go, which are nobody else's.
 const INBOXES: &str = "_INBOX.";
 
@@ -32,7 +35,7 @@ const INBOXES: &str = "_INBOX.";
 ///
 /// A subscriber has a bounded mailbox of its own in this process: where it was too slow it is told
 /// how many messages it missed, and where the link was down, that some may be missing. The client
-/// connects again by itself.
+/// connects again by itself. A link that is dead without a word is noticed after some seconds.
 #[derive(Debug, Clone)]
 pub struct NatsPubSub {
     client: Client,
@@ -58,7 +61,7 @@ impl NatsPubSub {
     pub async fn connect(url: &str, capacity: usize) -> Result<Self> {
         let mailboxes: Arc<Mutex<Vec<Weak<Mutex<Mailbox>>>>> = Arc::default();
         let cut = Arc::clone(&mailboxes);
-        let options = ConnectOptions::new().event_callback(move |event| {
+        let options = ConnectOptions::new().ping_interval(PING).event_callback(move |event| {
             if matches!(event, Event::Disconnected | Event::SlowConsumer(_)) {
                 interrupt(&cut, &event);
             }

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::{Client, Msg, aio::ConnectionManager};
+use ::redis::{
+    AsyncConnectionConfig, Client, Msg, Value,
+    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
+use futures_core::Stream as _;
 use infra_core::{
     Error, ErrorKind, Result,
     backoff::Backoff,
@@ -19,23 +22,79 @@ use crate::{
     telemetry::{DELIVERED, MISSED, PUBLISHED},
 };
 
+/// How long the server may take to answer, or to be reached.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// After how long without a message a subscription asks the server whether it is there.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Hands messages to the subscribers of every process that uses the same Redis server. Clones are
 /// the same bus.
 ///
 /// Each subscription has a connection and a bounded mailbox of its own: where it was too slow it is
 /// told how many messages it missed, and where the link was down, that some may be missing; it
-/// connects again by itself. Redis's patterns are wider than ours, so what they admit beyond ours is
-/// dropped here.
-#[derive(Clone)]
+/// connects again by itself. A link that is dead without a word, as behind a router that was
+/// switched off, is noticed after three seconds. Redis's patterns are wider than ours, so what they
+/// admit beyond ours is dropped here.
+#[derive(Debug, Clone)]
 pub struct RedisPubSub {
     client: Client,
-    connection: ConnectionManager,
+    line: Arc<Line>,
     capacity: usize,
 }
 
-impl std::fmt::Debug for RedisPubSub {
+/// The connection that publishes, if there is one that answers.
+#[derive(Default)]
+struct Line {
+    open: Mutex<Option<Arc<MultiplexedConnection>>>,
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisPubSub").field("capacity", &self.capacity).finish_non_exhaustive()
+        f.debug_struct("Line").field("is_open", &self.open.lock().is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// Returns the connection; of many callers that find none one makes it.
+    async fn get(&self, client: &Client) -> Result<Arc<MultiplexedConnection>> {
+        let open = || self.open.lock().clone();
+        if let Some(line) = open() {
+            return Ok(line);
+        }
+        let _one = self.connecting.lock().await;
+        if let Some(line) = open() {
+            return Ok(line);
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let made = client.get_multiplexed_async_connection_with_config(&config).await;
+        let made = Arc::new(made.map_err(|cause| failed("connect to Redis", cause))?);
+        *self.open.lock() = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Gives a connection up that did not answer, unless there is another one already.
+    fn broke(&self, line: &Arc<MultiplexedConnection>) {
+        self.open.lock().take_if(|open| Arc::ptr_eq(open, line));
+    }
+
+    async fn publish(&self, client: &Client, subject: &Subject, payload: &[u8]) -> Result<()> {
+        let line = self.get(client).await?;
+        let mut publish = ::redis::cmd("PUBLISH");
+        publish.arg(subject.as_str()).arg(payload);
+        let said: ::redis::RedisResult<i64> =
+            publish.query_async(&mut MultiplexedConnection::clone(&line)).await;
+        said.map_err(|cause| {
+            if cause.is_io_error() || cause.is_unrecoverable_error() {
+                self.broke(&line);
+            }
+            failed("publish message", cause)
+        })?;
+        PUBLISHED.add(1);
+        Ok(())
     }
 }
 
@@ -59,9 +118,9 @@ impl RedisPubSub {
         const CONNECT: &str = "connect to Redis";
         let client = Client::open(url)
             .map_err(|cause| Error::new(ErrorKind::Invalid, CONNECT).because(cause))?;
-        let connection = ConnectionManager::new(client.clone()).await;
-        let connection = connection.map_err(|cause| failed(CONNECT, cause))?;
-        Ok(Self { client, connection, capacity })
+        let line = Arc::new(Line::default());
+        line.get(&client).await?;
+        Ok(Self { client, line, capacity })
     }
 }
 
@@ -80,27 +139,52 @@ fn glob(pattern: &Pattern) -> String {
     tokens.collect::<Vec<_>>().join(".")
 }
 
-type Messages = std::pin::Pin<Box<dyn Stream<Item = Msg> + Send>>;
+/// A connection that listens.
+struct Ear {
+    asking: PubSubSink,
+    messages: PubSubStream,
+}
 
-async fn listen(client: &Client, pattern: &Pattern) -> Result<Messages> {
-    const LISTEN: &str = "subscribe to messages";
-    let mut link = client.get_async_pubsub().await.map_err(|cause| failed(LISTEN, cause))?;
-    link.psubscribe(glob(pattern)).await.map_err(|cause| failed(LISTEN, cause))?;
-    Ok(Box::pin(link.into_on_message()))
+impl Ear {
+    async fn open(client: &Client, pattern: &Pattern) -> Result<Self> {
+        const LISTEN: &str = "subscribe to messages";
+        let opening = async {
+            let mut link = client.get_async_pubsub().await?;
+            link.psubscribe(glob(pattern)).await?;
+            Ok(link.split())
+        };
+        let late = |_| Error::new(ErrorKind::Unavailable, LISTEN).detail("no answer from Redis");
+        let opened = tokio::time::timeout(2 * PATIENCE, opening).await.map_err(late)?;
+        let (asking, messages) = opened.map_err(|cause| failed(LISTEN, cause))?;
+        Ok(Self { asking, messages })
+    }
+
+    /// Returns the next message, or nothing once the link has ended or died.
+    async fn next(&mut self) -> Option<Msg> {
+        loop {
+            let messages = &mut self.messages;
+            let next = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *messages).poll_next(cx));
+            if let Ok(heard) = tokio::time::timeout(QUIET, next).await {
+                return heard;
+            }
+            let ping = self.asking.ping::<Value>();
+            tokio::time::timeout(PATIENCE, ping).await.ok()?.ok()?;
+        }
+    }
 }
 
 /// Puts what arrives into a mailbox, and connects again whenever the link ends.
-async fn pump(client: Client, pattern: Pattern, mut messages: Messages, mailbox: Shared) {
+async fn pump(client: Client, pattern: Pattern, mut ear: Ear, mailbox: Shared) {
     let backoff = Backoff::exponential(Duration::from_millis(50)).capped_at(Duration::from_secs(2));
     loop {
-        while let Some(message) = std::future::poll_fn(|cx| messages.as_mut().poll_next(cx)).await {
+        while let Some(message) = ear.next().await {
             deliver(&pattern, &message, &mailbox);
         }
         mailbox.lock().interrupt(GapReason::Disconnected);
         let mut tries = 1;
-        messages = loop {
-            match listen(&client, &pattern).await {
-                Ok(messages) => break messages,
+        ear = loop {
+            match Ear::open(&client, &pattern).await {
+                Ok(ear) => break ear,
                 Err(_) => tokio::time::sleep(backoff.pause_before(tries)).await,
             }
             tries += 1;
@@ -124,20 +208,20 @@ fn deliver(pattern: &Pattern, message: &Msg, mailbox: &Shared) {
 #[async_trait]
 impl PubSub for RedisPubSub {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<()> {
-        let mut connection = self.connection.clone();
-        let mut publish = ::redis::cmd("PUBLISH");
-        publish.arg(subject.as_str()).arg(payload.as_ref());
-        let said: ::redis::RedisResult<i64> = publish.query_async(&mut connection).await;
-        said.map_err(|cause| failed("publish message", cause))?;
-        PUBLISHED.add(1);
-        Ok(())
+        let (client, line, subject) =
+            (self.client.clone(), Arc::clone(&self.line), subject.clone());
+        // Who loses patience must not leave a dead connection behind for the others.
+        let publish = async move { line.publish(&client, &subject, &payload).await };
+        tokio::spawn(publish).await.unwrap_or_else(|cause| {
+            Err(Error::new(ErrorKind::Internal, "publish message").because(cause))
+        })
     }
 
     async fn subscribe(&self, pattern: &Pattern) -> Result<Subscription> {
-        let messages = listen(&self.client, pattern).await?;
+        let ear = Ear::open(&self.client, pattern).await?;
         let mailbox = Arc::new(Mutex::new(Mailbox::new(self.capacity)));
         let (client, pattern) = (self.client.clone(), pattern.clone());
-        let pump = tokio::spawn(pump(client, pattern, messages, Arc::clone(&mailbox)));
+        let pump = tokio::spawn(pump(client, pattern, ear, Arc::clone(&mailbox)));
         Ok(Box::pin(Listening::new(mailbox, pump.abort_handle())))
     }
 }

@@ -16,7 +16,10 @@ use bytes::Bytes;
 use infra_core::{Error, ErrorKind, Result, id::QueueName};
 use tokio::sync::Notify;
 
-use crate::queue::{Options, Overflow};
+use crate::{
+    bus::PING,
+    queue::{Options, Overflow},
+};
 
 const OPEN: &str = "open queue";
 
@@ -273,7 +276,7 @@ impl Link {
 
 async fn connect(url: &str, back: &Arc<Notify>) -> Result<Client> {
     let back = Arc::clone(back);
-    let options = ConnectOptions::new().event_callback(move |event| {
+    let options = ConnectOptions::new().ping_interval(PING).event_callback(move |event| {
         if matches!(event, Event::Connected) {
             back.notify_one();
         }
