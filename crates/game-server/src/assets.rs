@@ -38,6 +38,7 @@ pub const GAME: &[Asset] = &[
     asset!("/table.css", CSS, "table.css"),
     asset!("/icon.svg", PICTURE, "icon.svg"),
     asset!("/app.js", SCRIPT, "app.js"),
+    asset!("/best.js", SCRIPT, "best.js"),
     asset!("/client.js", SCRIPT, "client.js"),
     Asset { path: "/link.js", content_type: SCRIPT, bytes: infra_ws::browser::LINK.as_bytes() },
     asset!("/dom.js", SCRIPT, "dom.js"),

@@ -1,5 +1,6 @@
 // The page: it holds what is known, hears the server through the client, and draws.
 
+import { setUpBest } from "./best.js";
 import { Client } from "./client.js";
 import { byId } from "./dom.js";
 import { fold } from "./fold.js";
@@ -235,6 +236,7 @@ setUpLobby({
   join: (room, name) => client.request({ type: "join_room", room, name }),
   watch: (room) => client.request({ type: "spectate", room }),
 });
+setUpBest();
 setUpTalk({
   say(text) {
     client.act({ type: "chat", text });

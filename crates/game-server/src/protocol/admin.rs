@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `GET /api/overview` | [`Overview`] |
 //! | `GET /api/rooms` | [`Rooms`]: the most recently active first, at most [`LISTED`] |
-//! | `GET /api/rooms/{code}` | [`Room`]; 404 with a [`Problem`] if there is none |
-//! | `GET /api/rooms/{code}/at/{offset}` | [`Moment`]; 404 with a [`Problem`] if there is no such event |
-//! | `GET /api/leaderboard?by=wins` | [`Leaderboard`]: by `wins`, `score` or `win_rate`, at most [`LEADERS`] |
+//! | `GET /api/rooms/{code}` | [`Room`]; 404 with a [`Problem`](super::Problem) if there is none |
+//! | `GET /api/rooms/{code}/at/{offset}` | [`Moment`]; 404 with a [`Problem`](super::Problem) if there is no such event |
+//! | `GET /api/leaderboard?by=wins&over=all` | [`Leaderboard`], also for players: by `wins`, `score` or `win_rate`, over `day`, `week`, `month` or `all`, at most [`LEADERS`] |
 //! | `GET /api/events` | a stream of server-sent events, see [`Live`]; `?room=`, `?kind=a,b` and `?after=N` choose |
 //! | `GET /api/observed` | health with ages, games, all rooms on their machine, alerts, flight records |
 //! | `GET /api/diagram?as=mermaid` | that machine as text, also `as=dot` |
@@ -14,7 +14,7 @@
 //! | `GET` and `POST /api/log` | what is logged, and a change of it |
 //!
 //! All answers are JSON, never cached. Where a token is required, each request carries it as
-//! `Authorization: Bearer TOKEN`; without it the answer is 401 with a [`Problem`]. The pages of the
+//! `Authorization: Bearer TOKEN`; without it the answer is 401 with a [`Problem`](super::Problem). The pages of the
 //! dashboard themselves are served without it: they hold no data. Hands are never in an answer:
 //! an operator sees what a spectator sees.
 
@@ -200,13 +200,31 @@ pub enum Leading {
     WinRate,
 }
 
+/// Which games count in a leaderboard, by when they ended; days, weeks from Monday and months of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// Those of today.
+    Day,
+    /// Those of this week.
+    Week,
+    /// Those of this month.
+    Month,
+    /// All of them.
+    #[default]
+    All,
+}
+
 /// Which leaderboard is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// What it is ordered by; by wins if nothing is said.
     #[serde(default)]
     pub by: Leading,
+    /// Which games count; all if nothing is said.
+    #[serde(default)]
+    pub over: Over,
 }
 
 /// The people who have played best.
@@ -215,9 +233,11 @@ pub struct Asked {
 pub struct Leaderboard {
     /// What it is ordered by.
     pub by: Leading,
+    /// Which games count.
+    pub over: Over,
     /// The first of them, at most [`LEADERS`].
     pub rows: Vec<Leader>,
-    /// How many people have finished a game.
+    /// How many people have ever finished a game.
     pub total: u64,
 }
 
@@ -391,17 +411,6 @@ pub struct LiveEvent {
     pub at_ms: u64,
     /// What happened.
     pub event: Viewed,
-}
-
-/// Why a request of the admin interface failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Problem {
-    /// Why, for programs: `unauthorized`, `no_such_room`, `no_such_event`, `bad_room_code`,
-    /// `bad_offset`.
-    pub code: String,
-    /// Why, for people.
-    pub message: String,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod fields;
 mod limits;
 mod malformed;
 mod position;
+mod problem;
 mod room_code;
 mod scan;
 mod server;
@@ -37,6 +38,7 @@ pub use limits::{
 };
 pub use malformed::Malformed;
 pub use position::{Epoch, Position};
+pub use problem::Problem;
 pub use room_code::RoomCode;
 pub use server::{
     Ack, Fault, Joined, LeftReason, NotResumedReason, Presence, Refused, Resumed, RoomSummary,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
@@ -20,6 +20,7 @@ use super::{
     http::{json, with_assets},
     live,
     overview::Observatory,
+    pipeline,
     standings::Standings,
 };
 use crate::{
@@ -27,14 +28,11 @@ use crate::{
     observe::{Change, Shown},
     protocol::{
         RoomCode,
-        admin::{Asked, LISTED, Problem, Room, Rooms},
+        admin::{Asked, LISTED, Room, Rooms},
         diagram,
     },
     rooms::{Look, Mail, Registry},
 };
-
-/// The longest body of a request in bytes.
-const MAX_BODY: usize = 4 * 1_024;
 
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
@@ -60,7 +58,6 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/api/diagram", get(drawn))
         .route("/api/flights/{code}", get(flight))
         .route("/api/log", get(log_levels).post(change_levels))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(guard)
         .with_state(admin);
     let pages = Router::new().route("/", get(async || Redirect::to("/dashboard")));
@@ -68,7 +65,7 @@ pub(super) fn router(admin: Admin) -> Router {
 }
 
 fn problem(status: StatusCode, code: &str, message: &str) -> Response {
-    json(status, &Problem { code: code.to_owned(), message: message.to_owned() })
+    pipeline::problem(status, Some(code), message)
 }
 
 fn bad_room_code() -> Response {
@@ -153,13 +150,7 @@ async fn moment(
 }
 
 async fn leaderboard(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
-    match admin.standings.leaderboard(asked.by).await {
-        Ok(leaderboard) => json(StatusCode::OK, &leaderboard),
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "leaderboard not read");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+    admin.standings.answer(asked).await
 }
 
 async fn observed(State(admin): State<Admin>) -> Response {

@@ -103,9 +103,6 @@ fn file(asset: &Asset) -> Response {
     let headers = [
         (header::CONTENT_TYPE, asset.content_type),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, asset.bytes).into_response()

@@ -10,6 +10,7 @@ mod http;
 mod live;
 mod observed;
 mod overview;
+mod pipeline;
 mod projection;
 mod public;
 mod running;

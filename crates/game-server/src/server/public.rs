@@ -1,11 +1,11 @@
-//! The public listener: the game's page, its WebSocket, and whether the server lives.
+//! The public listener: the game's page, its WebSocket, who has played best, and whether the server lives.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
@@ -14,14 +14,18 @@ use infra_observability::health::{Monitor, Readiness};
 use infra_ws::{Hub, upgrade};
 use serde::Serialize;
 
-use super::http::{Peer, json, with_assets};
-use crate::{assets, limits::Limits, session::Game};
+use super::{
+    http::{Peer, json, with_assets},
+    standings::Standings,
+};
+use crate::{assets, limits::Limits, protocol::admin::Asked, session::Game};
 
 #[derive(Debug, Clone)]
 pub(super) struct Public {
     pub(super) hub: Arc<Hub>,
     pub(super) game: Arc<Game>,
     pub(super) monitor: Arc<Monitor>,
+    pub(super) standings: Standings,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,6 +37,7 @@ struct Answer<'a> {
 pub(super) fn router(public: Public, limits: &Limits) -> Router {
     let dynamic = Router::new()
         .route("/ws", axum::routing::any(socket))
+        .route("/api/leaderboard", get(leaderboard))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/startup", get(startup))
@@ -55,6 +60,11 @@ async fn socket(State(public): State<Public>, mut request: Request) -> Response 
             response
         }
     }
+}
+
+/// Tells names and figures; nobody's identity, and nothing of games that go on.
+async fn leaderboard(State(public): State<Public>, Query(asked): Query<Asked>) -> Response {
+    public.standings.answer(asked).await
 }
 
 /// Says whether the server can go on; if not it must be started anew.

@@ -20,10 +20,10 @@ use super::{
     clean_up::CleanUp,
     http,
     overview::Observatory,
+    pipeline::with_pipeline,
     projection::Follower,
     public::{self, Public},
     standings::Standings,
-    trail::with_trail,
     unfinished::Unfinished,
 };
 use crate::{
@@ -176,7 +176,7 @@ impl Server {
         let admin = Admin {
             observatory,
             registry,
-            standings,
+            standings: standings.clone(),
             token: settings.admin_token.as_deref().map(Arc::from),
             stop: edge.stop(),
         };
@@ -184,12 +184,13 @@ impl Server {
             hub: Arc::clone(&hub),
             game: Arc::clone(&game),
             monitor: Arc::clone(&monitor),
+            standings,
         };
         // Half-open connections are bounded like the others, beside those that are served.
         let connections = settings.connections as usize * 2;
-        let trailed = |router| with_trail(router, Arc::clone(&clock));
-        http::serve(listener, trailed(public::router(public, &limits)), connections, &edge);
-        http::serve(admin_listener, trailed(admin::router(admin)), OPERATORS, &edge);
+        let layered = |router| with_pipeline(router, Arc::clone(&clock));
+        http::serve(listener, layered(public::router(public, &limits)), connections, &edge);
+        http::serve(admin_listener, layered(admin::router(admin)), OPERATORS, &edge);
         Ok(Self {
             addr,
             admin_addr,

@@ -3,6 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use infra_cache::LocalCache;
 use infra_core::{
     Clock, Error, ErrorKind, Result,
@@ -12,17 +16,23 @@ use infra_core::{
     store::{Batch, DocumentStore},
     version::Version,
 };
-use infra_persistence::{GameResult, Order, PlayerResult, PlayerStatistics, Statistics};
+use infra_persistence::{GameResult, Order, PlayerResult, PlayerStatistics, Statistics, Window};
 
-use super::projection::{Checkpoint, Projection};
+use super::{
+    http::json,
+    projection::{Checkpoint, Projection},
+};
 use crate::{
     domain::{Event, Room, Seat},
-    protocol::admin::{LEADERS, Leader, Leaderboard, Leading},
+    protocol::admin::{Asked, LEADERS, Leader, Leaderboard, Leading, Over},
     rooms::decode_event,
 };
 
 /// How many people's statistics are kept in memory.
 const IN_MEMORY: usize = 10_000;
+
+/// How many leaderboards there are: each order over each time.
+const BOARDS: u64 = 3 * 4;
 
 /// How long a leaderboard is told again before it is read anew.
 const FRESH: Duration = Duration::from_secs(1);
@@ -36,7 +46,8 @@ pub(super) struct Standings {
     events: Arc<dyn EventStore>,
     documents: Arc<dyn DocumentStore>,
     statistics: PlayerStatistics,
-    boards: LocalCache<Leading, Leaderboard>,
+    boards: LocalCache<Asked, Leaderboard>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Standings {
@@ -46,24 +57,43 @@ impl Standings {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let statistics = PlayerStatistics::new(Arc::clone(&documents), IN_MEMORY)?;
-        let options = infra_cache::Options::new(3).ttl(FRESH);
-        Ok(Self { events, documents, statistics, boards: LocalCache::new(options, clock) })
+        let options = infra_cache::Options::new(BOARDS).ttl(FRESH);
+        let boards = LocalCache::new(options, Arc::clone(&clock));
+        Ok(Self { events, documents, statistics, boards, clock })
     }
 
     /// Returns the first in an order; many who ask at once cost one look.
-    pub(super) async fn leaderboard(&self, by: Leading) -> Result<Leaderboard> {
-        let statistics = self.statistics.clone();
+    async fn leaderboard(&self, asked: Asked) -> Result<Leaderboard> {
+        let (statistics, now) = (self.statistics.clone(), self.clock.wall());
         let load = || async move {
-            let order = match by {
+            let order = match asked.by {
                 Leading::Wins => Order::Wins,
                 Leading::Score => Order::Score,
                 Leading::WinRate => Order::WinRate,
             };
-            let rows = statistics.leaderboard(order, LEADERS).await?;
+            let window = match asked.over {
+                Over::Day => Window::Day,
+                Over::Week => Window::Week,
+                Over::Month => Window::Month,
+                Over::All => Window::AllTime,
+            };
+            let rows = statistics.leaderboard_of(order, (window, now), LEADERS).await?;
             let total = statistics.count().await?;
-            Ok(Leaderboard { by, rows: rows.iter().map(|row| leader(row)).collect(), total })
+            let rows = rows.iter().map(leader).collect();
+            Ok(Leaderboard { by: asked.by, over: asked.over, rows, total })
         };
-        self.boards.get_or_load(&by, load).await
+        self.boards.get_or_load(&asked, load).await
+    }
+
+    /// Answers a request for a leaderboard.
+    pub(super) async fn answer(&self, asked: Asked) -> Response {
+        match self.leaderboard(asked).await {
+            Ok(leaderboard) => json(StatusCode::OK, &leaderboard),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "leaderboard not read");
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
+        }
     }
 
     /// Returns the result of the game that ends with an event, or `None` if nobody but bots is left.

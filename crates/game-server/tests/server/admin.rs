@@ -180,7 +180,21 @@ async fn a_finished_game_counts_once_and_is_archived_once_also_after_restarts() 
         let folder = host.stop().await;
         host = start_in(folder, options(), SystemClock::shared()).await;
     }
-    assert_eq!(host.get("/api/leaderboard?by=luck").await.0, 400);
+    // Players see the same, of each time.
+    let public = host.server.addr();
+    for over in ["day", "week", "month", "all"] {
+        let path = format!("/api/leaderboard?over={over}");
+        let (status, _, body) = raw::get(public, &path, &[]).await;
+        let board: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &board["over"]), (200, &json!(over)), "{body}");
+        assert_eq!(board["rows"][0]["name"], "Mei", "{body}");
+    }
+    for path in ["/api/leaderboard?by=luck", "/api/leaderboard?over=a+year"] {
+        for addr in [public, host.server.admin_addr()] {
+            let (status, kind, _) = raw::get(addr, path, &[]).await;
+            assert_eq!((status, &*kind), (400, "application/problem+json"), "{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,6 +38,7 @@ mod postgres;
 mod prometheus;
 mod raw;
 mod resume;
+mod rights;
 mod salvage;
 mod support;
 mod verify;
