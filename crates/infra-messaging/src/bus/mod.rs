@@ -11,8 +11,8 @@ mod redis;
 
 pub use self::memory::MemoryPubSub;
 #[cfg(feature = "nats")]
-pub(crate) use self::nats::PING;
-#[cfg(feature = "nats")]
 pub use self::nats::NatsPubSub;
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::PING;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisPubSub;
