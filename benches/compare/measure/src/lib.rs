@@ -137,8 +137,9 @@ pub fn main(workloads: Vec<Workload>) -> ExitCode {
         return ExitCode::from(2);
     }
     let is_wanted =
-        |workload: &&Workload| wanted.is_empty() || wanted.iter().any(|name| name == workload.name);
-    for workload in workloads.iter().filter(is_wanted) {
+        |workload: &Workload| wanted.is_empty() || wanted.iter().any(|name| name == workload.name);
+    // What a workload holds in memory goes with it.
+    for workload in workloads.into_iter().filter(is_wanted) {
         workload.measure().iter().for_each(|line| println!("{line}"));
     }
     ExitCode::SUCCESS

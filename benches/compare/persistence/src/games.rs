@@ -167,6 +167,35 @@ fn room_bytes() -> f64 {
     (of(RESIDENT + 1) - of(1)) / RESIDENT as f64
 }
 
+/// What a game takes in memory that is in the archive, its stub in a store in memory included, in bytes.
+fn archived_bytes() -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let games = games(GAMES);
+    let held = held::by(|| {
+        run(async {
+            let documents = Arc::new(memory(SystemClock::shared()).unwrap());
+            let vault = Vault::new(Arc::new(Archive::in_folder(folder.path()).unwrap()));
+            let options = HybridOptions::new(Limits::entries(10));
+            let (hybrid, archivist) =
+                Hybrid::<Game>::open(documents, vault, options).await.unwrap();
+            for game in &games {
+                hybrid.save(game.clone(), Expected::Absent).await.unwrap();
+            }
+            while 0 < hybrid.waiting() {
+                archivist.run_due().await;
+            }
+            hybrid
+        })
+    });
+    held / GAMES as f64
+}
+
+/// What the JSON of a game takes, in bytes.
+fn json_bytes() -> f64 {
+    let games = games(GAMES);
+    games.iter().map(|game| game.events.get().len()).sum::<usize>() as f64 / GAMES as f64
+}
+
 pub(crate) fn workloads() -> Vec<Workload> {
     vec![
         Workload::figure("archive-games", "/s", Better::Higher, archived).beside("files", files),
@@ -177,5 +206,8 @@ pub(crate) fn workloads() -> Vec<Workload> {
             .beside("dashmap", || lookup::bytes_in_dashmap(RESIDENT))
             .rounds(1),
         Workload::figure("game-bytes", "x", Better::Lower, game_bytes).rounds(1),
+        Workload::figure("archived-game-bytes", "B", Better::Lower, archived_bytes)
+            .beside("json", json_bytes)
+            .rounds(1),
     ]
 }

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     hint::black_box,
     rc::Rc,
-    sync::{Arc, RwLock},
+    sync::{Arc, Barrier, RwLock},
     time::Instant,
 };
 
@@ -56,29 +56,39 @@ pub(crate) fn rooms_of(count: usize, resident: usize) -> Rooms {
     rooms
 }
 
-/// Returns the nanoseconds of a lookup, each thread looking for others of `keys` in no order.
-fn nanos<F: Future<Output = ()>>(
-    keys: &[String],
-    threads: usize,
-    find: impl Fn(usize) -> F + Sync,
-) -> f64 {
-    let (find, length) = (&find, keys.len());
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                runtime.block_on(async {
-                    let mut at = thread * length / 2;
-                    for _ in 0..LOOKUPS {
-                        at = (at * 1_664_525 + 1_013_904_223) % length;
-                        find(at).await;
-                    }
-                });
-            });
-        }
+/// Returns `LOOKUPS` of the keys in no order, each thread others: a generator that comes by every key
+/// before it comes by one again, if their number is a power of ten.
+fn visits(keys: &[String], thread: usize) -> Vec<String> {
+    let mut at = thread * keys.len() / 2;
+    (0..LOOKUPS)
+        .map(|_| {
+            at = (at * 1_664_521 + 1_013_904_223) % keys.len();
+            keys[at].clone()
+        })
+        .collect()
+}
+
+/// Returns the nanoseconds of a lookup as a thread sees it, each looking for keys of its own. The keys
+/// are at hand when they are looked for, as those of a request are.
+fn nanos<F: AsyncFn(&str) + Sync>(keys: &[String], threads: usize, find: F) -> f64 {
+    let (find, ready) = (&find, &Barrier::new(threads));
+    let look = move |thread: usize| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let visits = visits(keys, thread);
+        ready.wait();
+        let start = Instant::now();
+        runtime.block_on(async {
+            for key in &visits {
+                find(key).await;
+            }
+        });
+        start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64
+    };
+    let each: Vec<f64> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(move || look(thread))).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64
+    each.iter().sum::<f64>() / threads as f64
 }
 
 /// Which key rooms are found by.
@@ -116,33 +126,33 @@ pub(crate) fn workload(name: &'static str, by: By, count: usize, threads: usize)
         let both = ours();
         let (keys, rooms) = &*both;
         match by {
-            By::Id => nanos(keys, threads, |at| async move {
-                black_box(rooms.get(&keys[at]).await.unwrap().unwrap());
+            By::Id => nanos(keys, threads, async |key| {
+                black_box(rooms.get(key).await.unwrap().unwrap());
             }),
-            By::Code => nanos(keys, threads, |at| async move {
-                black_box(rooms.by_code(&keys[at]).await.unwrap().unwrap());
+            By::Code => nanos(keys, threads, async |key| {
+                black_box(rooms.by_code(key).await.unwrap().unwrap());
             }),
         }
     })
     .beside("rwlock", move || {
         let both = locked();
         let (keys, map) = &*both;
-        nanos(keys, threads, |at| async move {
-            black_box(map.read().unwrap().get(&keys[at]).cloned().unwrap());
+        nanos(keys, threads, async |key| {
+            black_box(map.read().unwrap().get(key).cloned().unwrap());
         })
     })
     .beside("dashmap", move || {
         let both = dash();
         let (keys, map) = &*both;
-        nanos(keys, threads, |at| async move {
-            black_box(map.get(&keys[at]).map(|found| Arc::clone(&found)).unwrap());
+        nanos(keys, threads, async |key| {
+            black_box(map.get(key).map(|found| Arc::clone(&found)).unwrap());
         })
     })
     .beside("papaya", move || {
         let both = papaya();
         let (keys, map) = &*both;
-        nanos(keys, threads, |at| async move {
-            black_box(map.pin().get(&keys[at]).cloned().unwrap());
+        nanos(keys, threads, async |key| {
+            black_box(map.pin().get(key).cloned().unwrap());
         })
     })
 }

@@ -10,6 +10,8 @@ mod lookup;
 #[cfg(feature = "full")]
 mod postgres;
 mod puts;
+#[cfg(feature = "full")]
+mod server;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,10 @@ fn full() -> Vec<Workload> {
     let mut all = games::workloads();
     all.push(postgres::workload("postgres-put-16", 16));
     all.push(postgres::workload("postgres-put-64", 64));
+    all.push(server::workload("documents-postgres-1", 1));
+    all.push(server::workload("documents-postgres-8", 8));
+    all.push(server::workload("documents-postgres-64", 64));
+    all.push(server::workload("documents-postgres-256", 256));
     all
 }
 

@@ -14,16 +14,19 @@ use measure::{Workload, run};
 use redb::{Database, TableDefinition};
 
 /// How many puts a side does in all, whatever the number of writers.
-const PUTS: u64 = 1_920;
-const BODY: usize = 512;
+pub(crate) const PUTS: u64 = 1_920;
+pub(crate) const BODY: usize = 512;
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("players");
 
 /// Compares puts by so many writers.
 pub(crate) fn workload(name: &'static str, writers: u64) -> Workload {
-    Workload::rate(name, move || ours(writers))
+    let workload = Workload::rate(name, move || ours(writers))
         .against("fjall", move || on_fjall(writers))
         .against("redb", move || on_redb(writers))
-        .against("sqlite", move || on_sqlite(writers))
+        .against("sqlite", move || on_sqlite(writers));
+    #[cfg(feature = "full")]
+    let workload = workload.beside("postgres", move || crate::server::plain(writers));
+    workload
 }
 
 fn ours(writers: u64) -> u64 {
