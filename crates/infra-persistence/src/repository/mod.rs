@@ -4,13 +4,17 @@ mod boards;
 mod entity;
 mod limits;
 mod names;
+mod order;
 mod pending;
+mod resident;
 mod residents;
 mod results;
 mod rooms;
 mod shards;
+mod slot_key;
 mod statistics;
 mod typed;
+mod uses;
 
 pub(crate) use self::pending::{Part, commit};
 pub use self::{

@@ -9,10 +9,7 @@ use infra_core::{
     version::Version,
 };
 
-use super::{
-    entity::Stored,
-    residents::{Facts, Residents, Room},
-};
+use super::{entity::Stored, order::Room, resident::Facts, residents::Residents};
 
 /// A part of a batch that some memory has to learn of.
 pub(crate) trait Part: Send {

@@ -1,155 +1,44 @@
 //! The entities that are in memory: found without a global lock, within limits, and coherent with
 //! the store.
 //!
-//! A key is in one of 64 shards. A reader takes its shard's lock for reading and notes the use by a
-//! number; a reader by a unique value finds the entity under the lock of a part of the index, and need
-//! not know its key. Who needs room takes the order's lock, and under it the shards', and under one of
-//! those an index's (never the other way round): a heap names the next to leave, lazily. A use does not
-//! touch the heap; what comes to its top and was used since is put back under its new number. So exactly
-//! the longest unused one leaves.
+//! A key is in one of 64 shards, a unique value in one of 64 parts of its index; each has a slot with the
+//! entity and its last use. A reader takes the lock of that part alone, for reading, and notes the use in
+//! the slot. Who needs room takes the order's lock, and under it the shards', and under one of those an
+//! index's (never the other way round): a heap names the next to leave, lazily. A use does not touch the
+//! heap; what comes to its top and was used since is put back under its new number. So exactly the longest
+//! unused one leaves, as [`Uses`] numbers uses.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use hashbrown::HashTable;
-use infra_core::{
-    Clock as _, Error, ErrorKind, Result,
-    clock::{Instant, Timestamp},
-    store::Term,
-};
+use infra_core::{Clock as _, Error, ErrorKind, Result, clock::Timestamp};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 
 use super::{
     entity::{Standing, Stored},
     limits::{Limits, Overflow, Usage},
     names::Names,
+    order::{Order, Room, Tally},
+    resident::{Facts, Held, Load, Resident, Shard},
     shards::{Shards, put, take},
+    slot_key::SlotKey,
+    uses::{LastUse, Uses},
 };
-use crate::telemetry::{EVICTED, HITS, REFUSED};
-
-/// After how many uses the metrics are told of them.
-const USES_TOLD: u64 = 64;
+use crate::telemetry::{EVICTED, REFUSED};
 
 /// The most keys of a shard that are remembered as absent.
 const ABSENT: usize = 1_024;
-
-/// What is known of an entity beside itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts {
-    pub(crate) standing: Standing,
-    /// The unique ones.
-    pub(crate) terms: Vec<Term>,
-    pub(crate) bytes: usize,
-}
-
-#[derive(Debug)]
-struct Resident<E> {
-    key: Bytes,
-    stored: Stored<E>,
-    facts: Facts,
-    /// The number of its last use.
-    used: AtomicU64,
-    /// The time of its last use in milliseconds, if ages are kept.
-    touched: AtomicU64,
-}
-
-/// A load that several may wait for.
-pub(crate) type Load<E> = Arc<OnceCell<Option<Stored<E>>>>;
-
-#[derive(Debug)]
-struct Shard<E> {
-    entities: HashTable<Arc<Resident<E>>>,
-    /// How many writes are on their way to each key, and how many there were since it had none.
-    writing: HashMap<Bytes, (u32, u32)>,
-    loading: HashMap<Bytes, Load<E>>,
-    /// Until when a key is known to be absent.
-    absent: HashMap<Bytes, Instant>,
-    /// How many writes have ended.
-    changes: u64,
-}
-
-impl<E> Default for Shard<E> {
-    fn default() -> Self {
-        Self {
-            entities: HashTable::new(),
-            writing: HashMap::new(),
-            loading: HashMap::new(),
-            absent: HashMap::new(),
-            changes: 0,
-        }
-    }
-}
-
-impl<E> Shard<E> {
-    fn get(&self, hash: u64, key: &[u8]) -> Option<&Arc<Resident<E>>> {
-        self.entities.find(hash, |own| own.key == key)
-    }
-}
-
-/// The numbers that uses are given, alone in their part of the processor's cache: all readers write
-/// there, and nothing that they only read is to be fetched again for it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Uses {
-    all: AtomicU64,
-    /// Of these, entities that came into memory; the others are hits.
-    arrivals: AtomicU64,
-    /// How many hits the metrics were told.
-    told: AtomicU64,
-}
-
-impl Uses {
-    fn next(&self) -> u64 {
-        self.all.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn arrive(&self) -> u64 {
-        self.arrivals.fetch_add(1, Ordering::Relaxed);
-        self.next()
-    }
-
-    fn hits(&self) -> u64 {
-        self.all.load(Ordering::Relaxed).saturating_sub(self.arrivals.load(Ordering::Relaxed))
-    }
-
-    fn tell(&self) {
-        let hits = self.hits();
-        HITS.add(hits.saturating_sub(self.told.fetch_max(hits, Ordering::Relaxed)));
-    }
-}
-
-/// What takes room, and who leaves next.
-#[derive(Debug, Default)]
-struct Order {
-    entries: usize,
-    bytes: usize,
-    /// Active ones are in no heap: they do not leave.
-    leaving: BinaryHeap<Reverse<(Standing, u64, Bytes)>>,
-    evicted: u64,
-    refused: u64,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) known_absent: AtomicU64,
-    pub(crate) misses: AtomicU64,
-    pub(crate) loads: AtomicU64,
-}
 
 #[derive(Debug)]
 pub(crate) struct Residents<E> {
     limits: Limits,
     shards: Shards<Shard<E>>,
-    names: Names<Resident<E>>,
+    names: Names<Held<E>>,
     uses: Uses,
     order: Mutex<Order>,
     room: Notify,
@@ -162,13 +51,6 @@ pub(crate) enum Found<E> {
     Absent,
     /// It has to be loaded, by who comes first.
     Unknown(Load<E>),
-}
-
-/// Room that was taken for an entity.
-#[derive(Debug)]
-pub(crate) struct Room {
-    entries: usize,
-    bytes: usize,
 }
 
 impl<E> Residents<E> {
@@ -184,28 +66,23 @@ impl<E> Residents<E> {
     }
 
     /// Notes a use, and returns what was used.
-    fn used(&self, resident: &Resident<E>) -> Stored<E> {
-        let number = self.uses.next();
-        // Numbers and times of uses guard nothing; the newest of two may be lost.
-        resident.used.store(number, Ordering::Relaxed);
+    fn used(&self, held: &Held<E>) -> Stored<E> {
+        held.last.note(self.uses.hit());
         if self.limits.ages {
-            resident.touched.store(self.limits.clock.wall().as_millis(), Ordering::Relaxed);
+            held.last.note_time(self.limits.clock.wall().as_millis());
         }
-        if number.is_multiple_of(USES_TOLD) {
-            self.uses.tell();
-        }
-        resident.stored.clone()
+        held.stored.clone()
     }
 
     /// Returns an entity that is in memory, which counts as a use.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Stored<E>> {
         let (hash, shard) = self.shard(key);
-        shard.read().get(hash, key).map(|resident| self.used(resident))
+        shard.read().get(hash, key).map(|resident| self.used(&resident.held))
     }
 
     /// Returns the entity in memory that has a unique value, which counts as a use.
     pub(crate) fn get_unique(&self, index: &str, value: &[u8]) -> Option<Stored<E>> {
-        self.names.find(index, value, |resident| self.used(resident))
+        self.names.find(index, value, |held| self.used(held))
     }
 
     /// Returns an entity that is in memory without a use, and when it was used last, if ages are kept.
@@ -213,8 +90,8 @@ impl<E> Residents<E> {
         let (hash, shard) = self.shard(key);
         let shard = shard.read();
         let resident = shard.get(hash, key)?;
-        let touched = Timestamp::from_millis(resident.touched.load(Ordering::Relaxed));
-        Some((resident.stored.clone(), touched))
+        let touched = Timestamp::from_millis(resident.touched(&self.names));
+        Some((resident.held.stored.clone(), touched))
     }
 
     /// Returns an entity, or the load to wait for.
@@ -226,7 +103,7 @@ impl<E> Residents<E> {
         let (hash, shard) = self.shard(key);
         let mut shard = shard.write();
         if let Some(resident) = shard.get(hash, key) {
-            return Found::Here(resident.stored.clone());
+            return Found::Here(resident.held.stored.clone());
         }
         if shard.absent.get(key).is_some_and(|until| now < *until) {
             self.tally.known_absent.fetch_add(1, Ordering::Relaxed);
@@ -263,7 +140,7 @@ impl<E> Residents<E> {
         let until = self.limits.clock.now() + self.limits.absence;
         let (hash, shard) = self.shard(key);
         let mut shard = shard.write();
-        let resident = shard.get(hash, key).map(|own| own.stored.clone());
+        let resident = shard.get(hash, key).map(|own| own.held.stored.clone());
         let is_newest = changes == shard.changes && !shard.writing.contains_key(key);
         let may_stay = is_newest && resident.is_none();
         match (read, room) {
@@ -290,21 +167,21 @@ impl<E> Residents<E> {
 
     /// Puts an entity into its shard; the room for it is taken already.
     fn insert(&self, shard: &mut Shard<E>, key: &Bytes, (stored, facts): (Stored<E>, Facts)) {
-        let used = AtomicU64::new(self.uses.arrive());
-        let touched = AtomicU64::new(self.limits.clock.wall().as_millis());
-        let resident = Arc::new(Resident { key: key.clone(), stored, facts, used, touched });
-        self.names.insert(&resident.facts.terms, &resident);
+        let last = LastUse::new(self.uses.arrival(), self.limits.clock.wall().as_millis());
+        let held = Held { stored, last };
+        let resident = Resident { key: SlotKey::new(key), held, facts: Box::new(facts) };
+        resident.name(&self.names);
         shard.absent.remove(key);
-        let is_it = |own: &Arc<Resident<E>>| own.key == *key;
-        let hash_of = |own: &Arc<Resident<E>>| self.shards.hash(&own.key);
+        let is_it = |own: &Resident<E>| own.key.as_slice() == key;
+        let hash_of = |own: &Resident<E>| self.shards.hash(own.key.as_slice());
         put(&mut shard.entities, self.shards.hash(key), resident, is_it, hash_of);
     }
 
     /// Takes an entity out of its shard and returns the room that it had.
-    fn remove(&self, shard: &mut Shard<E>, key: &Bytes) -> Option<Room> {
+    fn remove(&self, shard: &mut Shard<E>, key: &[u8]) -> Option<Room> {
         let hash = self.shards.hash(key);
-        let resident = take(&mut shard.entities, hash, |own| own.key == *key)?;
-        self.names.remove(&resident.facts.terms, &resident);
+        let resident = take(&mut shard.entities, hash, |own| own.key.as_slice() == key)?;
+        resident.unname(&self.names);
         Some(Room { entries: 1, bytes: resident.facts.bytes })
     }
 
@@ -317,8 +194,8 @@ impl<E> Residents<E> {
         if resident.facts.standing == Standing::Active {
             return;
         }
-        let used = resident.used.load(Ordering::Relaxed);
-        order.leaving.push(Reverse((resident.facts.standing, used, key.clone())));
+        let used = resident.used(&self.names);
+        order.leaving.push(Reverse((resident.facts.standing, used, resident.key.clone())));
         drop(shard);
         // Names of what has left or changed are swept out before they are the larger part.
         if 2 * order.entries + 64 < order.leaving.len() {
@@ -327,12 +204,12 @@ impl<E> Residents<E> {
         self.room.notify_waiters();
     }
 
-    fn evictable(&self) -> impl Iterator<Item = Reverse<(Standing, u64, Bytes)>> {
+    fn evictable(&self) -> impl Iterator<Item = Reverse<(Standing, u64, SlotKey)>> {
         self.shards.iter().flat_map(|shard| {
             let shard = shard.read();
-            let leave = |resident: &Arc<Resident<E>>| {
+            let leave = |resident: &Resident<E>| {
                 let standing = resident.facts.standing;
-                let used = resident.used.load(Ordering::Relaxed);
+                let used = resident.used(&self.names);
                 let may_leave = standing != Standing::Active;
                 may_leave.then(|| Reverse((standing, used, resident.key.clone())))
             };
@@ -343,20 +220,15 @@ impl<E> Residents<E> {
     /// Takes room, by letting others leave; `None` if even so there is none.
     pub(crate) fn take(&self, entries: usize, bytes: usize) -> Option<Room> {
         let mut order = self.order.lock();
-        let fits = |order: &Order| {
-            order.entries.saturating_add(entries) <= self.limits.entries
-                && order.bytes.saturating_add(bytes) <= self.limits.bytes
-        };
         if self.limits.entries < entries || self.limits.bytes < bytes {
             return None;
         }
-        while !fits(&order) {
+        while !order.fits(&self.limits, entries, bytes) {
             let Reverse((standing, used, key)) = order.leaving.pop()?;
-            let (hash, shard) = self.shard(&key);
+            let (hash, shard) = self.shard(key.as_slice());
             let mut shard = shard.write();
-            let Some(resident) = shard.get(hash, &key) else { continue };
-            let (now_standing, now_used) =
-                (resident.facts.standing, resident.used.load(Ordering::Relaxed));
+            let Some(resident) = shard.get(hash, key.as_slice()) else { continue };
+            let (now_standing, now_used) = (resident.facts.standing, resident.used(&self.names));
             if now_standing == Standing::Active {
                 continue;
             }
@@ -365,24 +237,18 @@ impl<E> Residents<E> {
                 order.leaving.push(Reverse((now_standing, now_used, key)));
                 continue;
             }
-            if let Some(room) = self.remove(&mut shard, &key) {
-                order.entries -= room.entries;
-                order.bytes -= room.bytes;
+            if let Some(room) = self.remove(&mut shard, key.as_slice()) {
+                order.give(&room);
                 order.evicted += 1;
                 EVICTED.add(1);
             }
         }
-        order.entries += entries;
-        order.bytes += bytes;
-        Some(Room { entries, bytes })
+        Some(order.take(entries, bytes))
     }
 
     /// Gives room back.
     pub(crate) fn give(&self, room: &Room) {
-        let mut order = self.order.lock();
-        order.entries -= room.entries;
-        order.bytes -= room.bytes;
-        drop(order);
+        self.order.lock().give(room);
         self.room.notify_waiters();
     }
 
@@ -489,7 +355,7 @@ impl<E> Residents<E> {
             let shard = shard.read();
             let live = shard.entities.iter();
             let live = live.filter(|own| own.facts.standing != Standing::Completed);
-            all.extend(live.map(|own| (own.used.load(Ordering::Relaxed), own.stored.clone())));
+            all.extend(live.map(|own| (own.used(&self.names), own.held.stored.clone())));
         }
         all.sort_by_key(|(used, _)| Reverse(*used));
         all.into_iter().take(limit).map(|(_, stored)| stored).collect()

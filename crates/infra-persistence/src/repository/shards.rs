@@ -1,6 +1,6 @@
 //! A table in parts, each behind a lock of its own.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -13,29 +13,37 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Shards<T> {
     hasher: RandomState,
-    parts: Vec<RwLock<T>>,
+    parts: Vec<Part<T>>,
 }
+
+/// A part alone in its piece of the processor's cache: who takes its lock takes no neighbour's away.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Part<T>(RwLock<T>);
 
 impl<T: Default> Shards<T> {
     pub(super) fn new() -> Self {
-        let parts = (0..SHARDS).map(|_| RwLock::default()).collect();
+        let parts = (0..SHARDS).map(|_| Part::default()).collect();
         Self { hasher: RandomState::new(), parts }
     }
 }
 
 impl<T> Shards<T> {
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        // A key is all that is hashed, so its length need not be, as `Hash` would have it.
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
     }
 
     /// Returns the part that a key of this hash is in. A table takes the lowest and the highest bits.
     #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
     pub(super) fn of(&self, hash: u64) -> &RwLock<T> {
-        &self.parts[usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)]
+        &self.parts[usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)].0
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &RwLock<T>> {
-        self.parts.iter()
+        self.parts.iter().map(|part| &part.0)
     }
 }
 

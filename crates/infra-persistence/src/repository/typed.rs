@@ -15,7 +15,8 @@ use super::{
     entity::{Entity, Standing, Stored},
     limits::{Limits, Usage},
     pending::{Change, Changes, Part, commit},
-    residents::{Facts, Found, Load, Residents},
+    resident::{Facts, Load},
+    residents::{Found, Residents},
 };
 use crate::{archive::Vault, telemetry::MISSES};
 
@@ -96,7 +97,12 @@ impl<E: Entity> Repository<E> {
         if let Some(stored) = self.residents.get(key) {
             return Ok(Some(stored));
         }
-        let key = Bytes::copy_from_slice(key);
+        // In a box, so that the future of a hit is small: it is moved on its way to be awaited.
+        Box::pin(self.miss(Bytes::copy_from_slice(key))).await
+    }
+
+    /// Returns an entity that is not in memory, read once for all who wait for it.
+    async fn miss(&self, key: Bytes) -> Result<Option<Stored<E>>> {
         let load = match self.residents.find(&key) {
             Found::Here(stored) => return Ok(Some(stored)),
             Found::Absent => return Ok(None),
@@ -296,6 +302,10 @@ impl<E: Entity> Repository<E> {
         if let Some(stored) = self.resident(index.as_str(), value) {
             return Ok(Some(stored));
         }
+        Box::pin(self.query_unique(index, value)).await
+    }
+
+    async fn query_unique(&self, index: &IndexName, value: &[u8]) -> Result<Option<Stored<E>>> {
         let query = Query::equal(index.clone(), Bytes::copy_from_slice(value), 1);
         let found = self.documents.query(&self.collection, query).await?;
         match found.first() {
