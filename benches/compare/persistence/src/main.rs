@@ -7,8 +7,6 @@ mod games;
 #[cfg(feature = "full")]
 mod held;
 mod lookup;
-#[cfg(feature = "full")]
-mod postgres;
 mod puts;
 #[cfg(feature = "full")]
 mod server;
@@ -55,8 +53,6 @@ fn main() -> ExitCode {
 #[cfg(feature = "full")]
 fn full() -> Vec<Workload> {
     let mut all = games::workloads();
-    all.push(postgres::workload("postgres-put-16", 16));
-    all.push(postgres::workload("postgres-put-64", 64));
     all.push(server::workload("documents-postgres-1", 1));
     all.push(server::workload("documents-postgres-8", 8));
     all.push(server::workload("documents-postgres-64", 64));
