@@ -5,6 +5,8 @@ use std::{fmt, fs, io, path::Path};
 use infra_core::{Error, ErrorKind, Result};
 use infra_events::{LogEventStore, Options};
 
+use crate::checksums::Checksums;
+
 const BACKUP: &str = "back up data folder";
 
 /// What a backup holds.
@@ -28,7 +30,8 @@ impl fmt::Display for Backup {
 /// Copies everything of `data` that cannot be made anew to `to`: events, archive and keys.
 ///
 /// The events are those that were acknowledged when the copying began; every byte of them is
-/// checked. The server may run meanwhile.
+/// checked. The server may run meanwhile. `SHA256SUMS` is written last, so that a copy without it is
+/// no finished one.
 ///
 /// # Errors
 ///
@@ -39,6 +42,14 @@ impl fmt::Display for Backup {
 ///
 /// Dropping the future lets the copying of the events finish in the background.
 pub async fn backup(data: &Path, to: &Path) -> Result<Backup> {
+    let made = copy(data, to).await?;
+    Checksums::of(to).and_then(|sums| sums.write(to)).map_err(failed)?;
+    sync(to).map_err(failed)?;
+    Ok(made)
+}
+
+/// Copies a data folder as [`backup`] does, without `SHA256SUMS`.
+pub(crate) async fn copy(data: &Path, to: &Path) -> Result<Backup> {
     let log = data.join("events");
     if !log.is_dir() {
         let what = format!("{} holds no events", data.display());
@@ -52,8 +63,12 @@ pub async fn backup(data: &Path, to: &Path) -> Result<Backup> {
     let report = LogEventStore::backup_of(Options::new(log), to.join("events")).await?;
     copy_keys(&data.join("keys.json"), &to.join("keys.json")).map_err(failed)?;
     // The names in the folder itself, the keys' last of all.
-    fs::File::open(to).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    sync(to).map_err(failed)?;
     Ok(Backup { events: report.events, commits: report.commits, archived })
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Copies the objects below a folder, and returns how many; they are written once and never change.
@@ -75,7 +90,7 @@ fn copy_objects(from: &Path, to: &Path) -> io::Result<u64> {
             copied += 1;
         }
     }
-    fs::File::open(to)?.sync_all()?;
+    sync(to)?;
     Ok(copied)
 }
 

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod assets;
 pub mod backup;
+mod checksums;
 pub mod config;
 pub mod credentials;
 pub mod domain;
@@ -10,6 +11,7 @@ pub mod generate;
 pub mod limits;
 pub mod observe;
 pub mod protocol;
+pub mod restore;
 pub mod rooms;
 pub mod server;
 pub mod session;

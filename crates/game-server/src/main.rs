@@ -15,6 +15,7 @@ use game_server::{
     config::{Cli, Job, Settings},
     declarations, exporter, generate,
     observe::{Instruments, sink},
+    restore::restore,
     server::Server,
     simulate::{export, simulate},
     verify::verify,
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let done = match cli.job {
         Some(Job::Simulate { games, seed, events }) => run_simulation(games, seed, events),
         Some(Job::Backup { data, to }) => run_backup(&data, &to),
+        Some(Job::Restore { from, data }) => run_restore(&from, &data),
         Some(Job::Generate { folder }) => run_generation(&folder),
         Some(Job::Verify { folder }) => run_verify(folder),
         Some(Job::Archive(arguments)) => run_archive(&arguments),
@@ -62,6 +64,13 @@ fn run_simulation(games: u32, seed: u64, events: Option<PathBuf>) -> Result<(), 
 fn run_backup(data: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let report = runtime.block_on(backup(data, to))?;
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(())
+}
+
+fn run_restore(from: &Path, data: &Path) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let report = runtime.block_on(restore(from, data))?;
     writeln!(std::io::stdout(), "{report}")?;
     Ok(())
 }

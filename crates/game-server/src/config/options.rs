@@ -60,6 +60,15 @@ pub enum Job {
         #[arg(long, value_name = "FOLDER")]
         to: PathBuf,
     },
+    /// Makes a data folder of a backup, after every byte of the backup was checked.
+    Restore {
+        /// The backup.
+        #[arg(long, value_name = "FOLDER")]
+        from: PathBuf,
+        /// The data folder: empty, or not there yet.
+        #[arg(long, value_name = "FOLDER")]
+        data: PathBuf,
+    },
     /// Reads every frame of the event log, also of a running server, and tells what it found in each
     /// segment; fails if anything is damaged.
     Verify {
