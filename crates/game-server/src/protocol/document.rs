@@ -15,6 +15,8 @@ use crate::{
 
 const PAGE: &str = include_str!("../../../../docs/protocol.md");
 
+const RIGHTS: &str = include_str!("../../../../docs/rights.md");
+
 /// The events and messages that must have an example.
 const CLIENT: [&str; 16] = [
     "hello",
@@ -104,6 +106,13 @@ fn same(json: &str, written: &str) {
     let (before, after): (Value, Value) =
         (serde_json::from_str(json).unwrap(), serde_json::from_str(written).unwrap());
     assert_eq!(after, before, "{json}");
+}
+
+#[test]
+fn every_message_of_a_client_has_a_row_of_rights() {
+    for name in CLIENT {
+        assert!(RIGHTS.contains(&format!("\n| `{name}` | ")), "{name}");
+    }
 }
 
 #[test]

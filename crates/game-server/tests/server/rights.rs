@@ -116,8 +116,6 @@ async fn every_message_is_refused_to_who_may_not_say_it_with_the_code_of_its_row
     let keeper = host.host("Mei").await;
     let room = keeper.known.room.clone();
     let rows = table("Messages of the game");
-    let kinds: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    assert_eq!(kinds.len(), 16, "one row for each message");
     for row in &rows {
         let message = sample(row[0].trim_matches('`'), &room);
         for (place, wanted) in row[2..].iter().enumerate() {
