@@ -135,6 +135,26 @@ impl Credentials {
         }
     }
 
+    /// Returns whether no later token of the bearer was used; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// What the document store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn is_current(&self, bearer: Bearer) -> Result<bool> {
+        let key = format!("{}/{}", bearer.room, bearer.player);
+        // Of a room that was cleaned up nothing is known but what is signed.
+        let Some(found) = self.documents.get(&self.collection, key.as_bytes()).await? else {
+            return Ok(true);
+        };
+        let mut generations: Generations = found.decode()?;
+        generations.take_up(bearer.generation);
+        Ok(generations.take(bearer.generation).is_ok())
+    }
+
     async fn change(
         &self,
         player: PlayerId,

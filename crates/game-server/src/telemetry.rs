@@ -71,6 +71,10 @@ pub(crate) const LATE: Counter = Counter::new(
     "infra_game_late_total",
     "Numbered actions that were not begun, since their time was over when their turn came.",
 );
+pub(crate) const PANICS: Counter = Counter::new(
+    "infra_game_panics_total",
+    "Handlers of HTTP that panicked; each was answered 500.",
+);
 pub(crate) const STORE_BREAKER: Gauge<Store> = Gauge::labelled(
     "infra_game_store_breaker",
     "",
@@ -87,6 +91,7 @@ pub(crate) const METRICS: &[Declaration] = &[
     MALFORMED.declaration(),
     THROTTLED.declaration(),
     LATE.declaration(),
+    PANICS.declaration(),
     STORE_BREAKER.declaration(),
     ROOMS.declaration(),
 ];

@@ -4,7 +4,7 @@
 mod counting;
 mod kinds;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use infra_core::{
@@ -106,7 +106,9 @@ impl Limits {
                 return Vec::new();
             }
             let client = peer(parts).map(|peer| proxies.client(peer, &parts.headers));
-            client.map(|client| Charge::one(REQUESTS, address_key(client))).into_iter().collect()
+            let price = price_of(parts.uri.path());
+            let charge = |client| Charge::one(REQUESTS, address_key(client)).cost(price);
+            client.map(charge).into_iter().collect()
         })
     }
 
@@ -143,6 +145,17 @@ impl Limits {
             }
         }
     }
+}
+
+/// Returns how many requests one of this path counts as: what the rules say of a replay and of
+/// statistics.
+const fn price_of(path: &str) -> NonZeroU32 {
+    let action = match path.as_bytes() {
+        [b'/', b'a', b'p', b'i', b'/', b'g', b'a', b'm', b'e', b's', b'/', ..] => Action::Replay,
+        [b'/', b'a', b'p', b'i', b'/', ..] => Action::Statistics,
+        _ => Action::Unknown,
+    };
+    action.cost()
 }
 
 fn counted(

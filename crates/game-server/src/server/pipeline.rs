@@ -1,21 +1,21 @@
 //! What every request of a listener goes through, the outermost first:
 //!
 //! 1. its trail: correlation id and trace come in, and the answer names the id;
-//! 2. one line in the log: method, path, status and time; neither query nor headers, which may hold
+//! 2. one line in the log: method, path, status, bytes of the body and time; neither query nor headers, which may hold
 //!    secrets;
 //! 3. the security headers of every answer, whoever made it;
 //! 4. one form of errors, `application/problem+json` (RFC 9457);
-//! 5. a handler that panics is an answer of 500 that tells nothing;
+//! 5. a handler that panics is an answer of 500 that tells nothing, and is counted;
 //! 6. the longest body that is taken.
 //!
-//! What a router does by itself stands inside of all of them: the limit of requests, the operator's
-//! token. So a refusal is logged, found by its id and answered as every other error.
+//! What a router does by itself stands inside of all of them: the public one compresses what is
+//! everybody's and has the limit of requests, the admin one asks for the operator's token. So a refusal is logged, found by its id and answered as every other error.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody as _, to_bytes},
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
@@ -25,7 +25,7 @@ use futures_util::FutureExt as _;
 use infra_core::Clock;
 
 use super::trail::with_trail;
-use crate::protocol::Problem;
+use crate::{protocol::Problem, telemetry::PANICS};
 
 /// The longest body of a request in bytes.
 const MAX_BODY: usize = 4 * 1_024;
@@ -63,11 +63,13 @@ async fn logged(State(clock): State<Arc<dyn Clock>>, request: Request, next: Nex
     let micros = clock.now().since(begun).as_micros();
     let micros = u64::try_from(micros).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
+    // What is streamed has no length yet.
+    let bytes = response.body().size_hint().exact();
     // Probes and scrapes come for ever and say nothing.
     if path.starts_with("/health") || path == "/metrics" {
-        tracing::debug!(%method, path, status, micros, "answered");
+        tracing::debug!(%method, path, status, bytes, micros, "answered");
     } else {
-        tracing::info!(%method, path, status, micros, "answered");
+        tracing::info!(%method, path, status, bytes, micros, "answered");
     }
     response
 }
@@ -120,6 +122,7 @@ fn is_plain(headers: &HeaderMap) -> bool {
 async fn caught(request: Request, next: Next) -> Response {
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answered.unwrap_or_else(|_| {
+        PANICS.add(1);
         tracing::error!("a request was given up, since its handler panicked");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     })

@@ -1,12 +1,13 @@
-//! The public listener: the game's page, its WebSocket, who has played best, and whether the server lives.
+//! The public listener: the game's page, its WebSocket, what players read, and whether the server lives.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     body::Body,
-    extract::{Query, Request, State},
+    extract::{Request, State},
     http::{StatusCode, request::Parts},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,10 +16,13 @@ use infra_ws::{Hub, upgrade};
 use serde::Serialize;
 
 use super::{
+    gzip,
     http::{Peer, json, with_assets},
+    players,
+    replays::Replays,
     standings::Standings,
 };
-use crate::{assets, limits::Limits, protocol::admin::Asked, session::Game};
+use crate::{assets, limits::Limits, session::Game};
 
 #[derive(Debug, Clone)]
 pub(super) struct Public {
@@ -26,6 +30,7 @@ pub(super) struct Public {
     pub(super) game: Arc<Game>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) standings: Standings,
+    pub(super) replays: Replays,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,17 +38,20 @@ struct Answer<'a> {
     status: &'a str,
 }
 
-/// Every answer but those about health names the limit of requests.
+/// Every answer but those about health names the limit of requests; what is everybody's is compressed.
 pub(super) fn router(public: Public, limits: &Limits) -> Router {
     let dynamic = Router::new()
         .route("/ws", axum::routing::any(socket))
-        .route("/api/leaderboard", get(leaderboard))
+        .route("/api/leaderboard", get(players::leaderboard))
+        .route("/api/history", get(players::history))
+        .route("/api/games/{id}", get(players::game))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/startup", get(startup))
         .with_state(public);
     let peer = |parts: &Parts| parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip());
-    with_assets(dynamic, assets::GAME).layer(limits.layer(peer))
+    let limited = with_assets(dynamic, assets::GAME).layer(limits.layer(peer));
+    limited.layer(from_fn(gzip::compressed))
 }
 
 async fn socket(State(public): State<Public>, mut request: Request) -> Response {
@@ -60,11 +68,6 @@ async fn socket(State(public): State<Public>, mut request: Request) -> Response 
             response
         }
     }
-}
-
-/// Tells names and figures; nobody's identity, and nothing of games that go on.
-async fn leaderboard(State(public): State<Public>, Query(asked): Query<Asked>) -> Response {
-    public.standings.answer(asked).await
 }
 
 /// Says whether the server can go on; if not it must be started anew.

@@ -23,6 +23,7 @@ use super::{
     pipeline::with_pipeline,
     projection::Follower,
     public::{self, Public},
+    replays::Replays,
     standings::Standings,
     unfinished::Unfinished,
 };
@@ -185,6 +186,7 @@ impl Server {
             game: Arc::clone(&game),
             monitor: Arc::clone(&monitor),
             standings,
+            replays: Replays::of_stores(&backends),
         };
         // Half-open connections are bounded like the others, beside those that are served.
         let connections = settings.connections as usize * 2;

@@ -19,13 +19,14 @@ use infra_core::{
 use infra_persistence::{GameResult, Order, PlayerResult, PlayerStatistics, Statistics, Window};
 
 use super::{
+    histories::{Finished, Histories},
     http::json,
     projection::{Checkpoint, Projection},
 };
 use crate::{
-    domain::{Event, Room, Seat},
+    domain::{Event, PlayerId, Room, Seat},
     protocol::admin::{Asked, LEADERS, Leader, Leaderboard, Leading, Over},
-    rooms::decode_event,
+    rooms::{STREAM_PREFIX, decode_event},
 };
 
 /// How many people's statistics are kept in memory.
@@ -46,6 +47,7 @@ pub(super) struct Standings {
     events: Arc<dyn EventStore>,
     documents: Arc<dyn DocumentStore>,
     statistics: PlayerStatistics,
+    histories: Histories,
     boards: LocalCache<Asked, Leaderboard>,
     clock: Arc<dyn Clock>,
 }
@@ -57,13 +59,19 @@ impl Standings {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let statistics = PlayerStatistics::new(Arc::clone(&documents), IN_MEMORY)?;
+        let histories = Histories::new(Arc::clone(&documents))?;
         let options = infra_cache::Options::new(BOARDS).ttl(FRESH);
         let boards = LocalCache::new(options, Arc::clone(&clock));
-        Ok(Self { events, documents, statistics, boards, clock })
+        Ok(Self { events, documents, statistics, histories, boards, clock })
+    }
+
+    /// Returns a player's latest games.
+    pub(super) async fn history(&self, player: PlayerId) -> Result<Vec<Finished>> {
+        self.histories.of(&player.to_string()).await
     }
 
     /// Returns the first in an order; many who ask at once cost one look.
-    async fn leaderboard(&self, asked: Asked) -> Result<Leaderboard> {
+    pub(super) async fn leaderboard(&self, asked: Asked) -> Result<Leaderboard> {
         let (statistics, now) = (self.statistics.clone(), self.clock.wall());
         let load = || async move {
             let order = match asked.by {
@@ -146,6 +154,8 @@ impl Projection for Standings {
             let Some(result) = self.result(event).await? else { continue };
             // One that was counted already is only passed.
             if let Some(batch) = self.statistics.prepare(&result).await? {
+                let game = result.game.trim_start_matches(STREAM_PREFIX).replace(':', "-");
+                let batch = self.histories.write(batch, &game, &result)?;
                 let so_far = checkpoint.at(event.position).write()?;
                 self.statistics.commit(batch.write(so_far)).await?;
             }

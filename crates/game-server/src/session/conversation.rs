@@ -27,7 +27,7 @@ use crate::{
     limits::Limits,
     protocol::{
         self, ClientMessage, Close, Code, ErrorCode, NotResumedReason, Numbered, PROTOCOL, Refused,
-        Request, Resume, RoomCode, ServerMessage, Setback, Token, Welcome, decode,
+        Request, Resume, RoomCode, ServerMessage, Setback, Token, TokenText, Welcome, decode,
     },
     rooms::{Enter, Mail, Purpose, Registry, close_of, entropy, frame_of},
     telemetry::{MALFORMED, RESUMED},
@@ -112,6 +112,20 @@ impl Game {
         self.heartbeat = heartbeat;
         self.resume_events = resume_events;
         self
+    }
+
+    /// Returns whose a resume token is, or `None` if it is forged, too old or replaced.
+    ///
+    /// # Errors
+    ///
+    /// What the document store fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn player_of(&self, token: &TokenText) -> infra_core::Result<Option<PlayerId>> {
+        let Ok(bearer) = self.credentials.verify(token) else { return Ok(None) };
+        Ok(self.credentials.is_current(bearer).await?.then_some(bearer.player))
     }
 
     /// Keeps the lobby's list current until the service stops.

@@ -34,6 +34,7 @@ mod observed;
 mod play;
 #[path = "../../examples/drive/player.rs"]
 mod player;
+mod players;
 mod postgres;
 mod prometheus;
 mod raw;
