@@ -47,6 +47,7 @@ pub const GAME: &[Asset] = &[
     asset!("/hand.js", SCRIPT, "hand.js"),
     asset!("/lobby.js", SCRIPT, "lobby.js"),
     asset!("/pieces.js", SCRIPT, "pieces.js"),
+    asset!("/replay.js", SCRIPT, "replay.js"),
     asset!("/rules.js", SCRIPT, "rules.js"),
     asset!("/table.js", SCRIPT, "table.js"),
     asset!("/talk.js", SCRIPT, "talk.js"),

@@ -7,6 +7,7 @@ import { fold } from "./fold.js";
 import { drawHand, isMyTurn } from "./hand.js";
 import { complain, drawRooms, setUpLobby } from "./lobby.js";
 import { pieceTable } from "./pieces.js";
+import { drawReplay, goTo as goToStep, pause, replayOf, roomOf, togglePlay } from "./replay.js";
 import { GESTURES, drawTable } from "./table.js";
 import { addLine, clearLines, setUpTalk } from "./talk.js";
 import { count, sentence, who } from "./words.js";
@@ -14,8 +15,8 @@ import { count, sentence, who } from "./words.js";
 const NOTICE_MS = 8_000;
 const GESTURE_MS = 3_000;
 
-/** What is known: the lobby's list, and the room with its state if there is one. */
-const known = { rooms: null, room: null, selected: new Set() };
+/** What is known: the lobby's list, the room with its state, and the replay, if there is one. */
+const known = { rooms: null, room: null, replay: null, selected: new Set() };
 /** What shall happen on entering the next room: start at once, against bots. */
 const wish = { isQuick: false, name: null };
 /** Whether the player has asked to leave, so that the end of the table is no news. */
@@ -42,9 +43,9 @@ const HEAR = {
   rooms(rooms) {
     known.rooms = rooms;
   },
-  joined({ room, state, why }) {
+  joined({ room, epoch, state, why }) {
     const isNew = known.room?.code !== room;
-    goTo({ code: room, state, presence: null, gestures: {} });
+    goTo({ code: room, epoch, state, presence: null, gestures: {} });
     clearLines();
     for (const { name, text } of state.chat) addLine(text, "said", name);
     if (why !== "entered")
@@ -156,21 +157,53 @@ function leave() {
   client.act({ type: "leave_room" });
 }
 
+/** Shows a finished game in the place of everything else. */
+async function openReplay(id) {
+  const response = await fetch(`/api/games/${encodeURIComponent(id)}`).catch(() => null);
+  if (!response?.ok) {
+    tell("There is no such game to be seen.");
+    return;
+  }
+  known.replay = replayOf(await response.json());
+  redraw();
+  byId("room-title").focus();
+}
+
+const replayActions = {
+  leave() {
+    pause(known.replay);
+    known.replay = null;
+    redraw();
+    byId(known.room ? "room-title" : "lobby-title").focus();
+  },
+  copy: () => copyLink(`${location.origin}/#replay-${known.replay.id}`),
+  step(at) {
+    goToStep(known.replay, at);
+    redraw();
+  },
+  play() {
+    togglePlay(known.replay, redraw);
+    redraw();
+  },
+};
+
+function copyLink(link) {
+  const copied = navigator.clipboard?.writeText(link) ?? Promise.reject();
+  copied.then(
+    () => tell("The link is copied."),
+    () => tell(`The link is ${link}`),
+  );
+}
+
 const actions = {
   leave,
+  replay: () => openReplay(`${known.room.code}-${known.room.epoch}`),
   again() {
     const { state } = known.room;
     wish.name = state.seats[state.viewer].name;
     leave();
   },
-  copy() {
-    const link = `${location.origin}/#${known.room.code}`;
-    const copied = navigator.clipboard?.writeText(link) ?? Promise.reject();
-    copied.then(
-      () => tell("The link is copied."),
-      () => tell(`The link is ${link}`),
-    );
-  },
+  copy: () => copyLink(`${location.origin}/#${known.room.code}`),
   addBot: () => client.act({ type: "add_bot" }),
   removeBot: (seat) => client.act({ type: "remove_bot", seat }),
   start: () => client.act({ type: "start" }),
@@ -188,11 +221,19 @@ const actions = {
 };
 
 function redraw() {
-  const { room, rooms, selected } = known;
-  byId("lobby").hidden = room !== null || client.remembers;
-  byId("returning").hidden = room !== null || !client.remembers;
-  byId("room").hidden = room === null;
-  document.body.dataset.view = room ? "room" : "lobby";
+  const { room, rooms, replay, selected } = known;
+  const hasTable = room !== null || replay !== null;
+  byId("lobby").hidden = hasTable || client.remembers;
+  byId("returning").hidden = hasTable || !client.remembers;
+  byId("room").hidden = !hasTable;
+  document.body.dataset.view = hasTable ? "room" : "lobby";
+  if (replay !== null) {
+    drawTable(roomOf(replay), replayActions);
+    drawReplay(replay, replayActions);
+    byId("chat").hidden = byId("gestures").hidden = true;
+    document.title = `Replay of table ${replay.code} – Liap Tui`;
+    return;
+  }
   if (room === null) {
     drawRooms(rooms);
     document.title = "Liap Tui";
@@ -236,7 +277,6 @@ setUpLobby({
   join: (room, name) => client.request({ type: "join_room", room, name }),
   watch: (room) => client.request({ type: "spectate", room }),
 });
-setUpBest();
 setUpTalk({
   say(text) {
     client.act({ type: "chat", text });
@@ -255,5 +295,8 @@ for (const event of ["online", "visibilitychange"]) {
     if (!document.hidden && byId("status").dataset.kind === "waiting") client.start();
   });
 }
+setUpBest();
 redraw();
 client.start();
+const asked = location.hash.match(/^#replay-(.+)$/)?.[1];
+if (asked) openReplay(asked);

@@ -103,7 +103,8 @@ function drawActions(state, selected, actions) {
   ];
   draw(byId("actions"), model, () => {
     if (viewer === null) return null;
-    if (status === "completed" || status === "abandoned") return afterwards(actions);
+    if (status === "completed") return [replayButton(actions), ...afterwards(actions)];
+    if (status === "abandoned") return afterwards(actions);
     if (!game)
       return host === viewer ? button("Start the game", "start", actions.start, "primary") : null;
     if (silent) return button("Take my seat back", "come-back", actions.comeBack, "primary");
@@ -116,6 +117,10 @@ function drawActions(state, selected, actions) {
 
 function button(text, key, click, className = "") {
   return el("button", { type: "button", class: className, "data-key": key, on: { click } }, text);
+}
+
+function replayButton({ replay }) {
+  return button("See it move by move", "replay", replay);
 }
 
 function afterwards({ again, leave }) {

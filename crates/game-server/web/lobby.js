@@ -16,7 +16,9 @@ const STATUS = {
 /** Connects the lobby's forms; `enter` has create(name, isQuick), join(code, name), watch(code). */
 export function setUpLobby(enter) {
   byId("name").value = savedName();
-  byId("code").value = location.hash.slice(1).toUpperCase();
+  if (!location.hash.startsWith("#replay-")) {
+    byId("code").value = location.hash.slice(1).toUpperCase();
+  }
   const withName = (then) => {
     const name = checkedName();
     if (name !== null) then(name);

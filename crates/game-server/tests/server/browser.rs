@@ -12,7 +12,7 @@ use fantoccini::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Host, options, start_with};
+use crate::support::{Host, eventually, options, start_with};
 
 /// How to get what these tests need.
 const INSTALL: &str = "chromedriver is needed: apt-get install chromium chromium-driver";
@@ -57,6 +57,10 @@ impl Browser {
                 keys: all("#actions [data-key]:not([disabled])").map((it) => it.dataset.key),
                 hand: all("#hand [data-piece]").map((it) => it.dataset.piece),
                 chosen: all("#hand [aria-pressed=true]").length,
+                table: [
+                    text("scores").replaceAll(" (you)", ""),
+                    ...all("#felt .laid li").map((it) => it.title),
+                ].join("|"),
                 focus: document.activeElement?.dataset?.key ?? document.activeElement?.id ?? "",
                 stops: all("a[href], button:not([disabled]), input, [tabindex='0']")
                     .filter((it) => it.checkVisibility())
@@ -129,6 +133,8 @@ struct Look {
     keys: Vec<String>,
     hand: Vec<String>,
     chosen: usize,
+    /// The scores, and what lies on the table.
+    table: String,
     focus: String,
     /// What Tab goes through, in order.
     stops: Vec<String>,
@@ -203,8 +209,12 @@ async fn a_whole_game_is_played_by_clicks_and_no_text_becomes_html() {
     assert_is_text(&browser).await;
     let mut presses = 0;
     let mut is_pictured = false;
+    let mut seen = Vec::new();
     loop {
         let look = browser.look().await;
+        if seen.last() != Some(&look.table) {
+            seen.push(look.table.clone());
+        }
         let css = match look.wish() {
             Wish::Over => break,
             Wish::Wait => continue,
@@ -222,8 +232,21 @@ async fn a_whole_game_is_played_by_clicks_and_no_text_becomes_html() {
         }
     }
     assert!(20 < presses && is_pictured, "{presses}");
+    assert_replayed(&browser, &seen).await;
 
+    assert_counted_and_shown(&host).await;
+}
+
+/// The game is on the board of the lobby, and the dashboard shows it from inside.
+async fn assert_counted_and_shown(host: &Host) {
     let admin = Browser::open(1_280, 1_100).await;
+    eventually("the game is counted", || async {
+        host.get("/api/leaderboard").await.2.contains("Mei Ling")
+    })
+    .await;
+    admin.page.goto(&format!("http://{}/", host.server.addr())).await.unwrap();
+    let leader = Locator::XPath("//*[@id='best']//th[@scope='row'][.='Mei Ling']");
+    admin.page.wait().for_element(leader).await.unwrap();
     admin.page.goto(&format!("http://{}/dashboard", host.server.admin_addr())).await.unwrap();
     admin.find("svg").await.unwrap();
     // The inside is drawn: where all rooms are, and every check with its age.
@@ -241,6 +264,37 @@ async fn a_whole_game_is_played_by_clicks_and_no_text_becomes_html() {
     assert!(!shown.contains("<img src=\"x\""), "a name was made into HTML");
     admin.picture("dashboard.png").await;
     travel_in_time(&admin).await;
+}
+
+/// Steps through the replay of the game, to its end and back: what was seen live comes in its order.
+async fn assert_replayed(browser: &Browser, seen: &[String]) {
+    browser.find("#actions [data-key='replay']").await.unwrap().click().await.unwrap();
+    browser.find("#actions [data-key='replay-forward']:not([disabled])").await.unwrap();
+    let mut shown = vec![browser.look().await.table];
+    let forward = "document.querySelector(\"[data-key='replay-forward']\").click()";
+    while browser.look().await.keys.iter().any(|key| key == "replay-forward") {
+        browser.page.execute(forward, Vec::new()).await.unwrap();
+        shown.push(browser.look().await.table);
+    }
+    let mut steps = shown.iter();
+    for table in seen {
+        assert!(steps.any(|step| step == table), "never replayed, or too late: {table}");
+    }
+    assert_eq!(shown.last(), seen.last(), "both end alike");
+    browser.find("[data-key='replay-back']").await.unwrap().click().await.unwrap();
+    assert_eq!(Some(&browser.look().await.table), shown.get(shown.len() - 2));
+    browser.find("[data-key='replay-first']").await.unwrap().click().await.unwrap();
+    assert_eq!(Some(&browser.look().await.table), shown.first());
+    // It goes on by itself, and stops when it is told to.
+    let play = || browser.find("[data-key='replay-play']");
+    play().await.unwrap().click().await.unwrap();
+    browser.find("[data-key='replay-back']:not([disabled])").await.unwrap();
+    play().await.unwrap().click().await.unwrap();
+    assert_named(browser).await;
+    browser.picture("replay.png").await;
+    browser.find("[data-key='leave']").await.unwrap().click().await.unwrap();
+    // Behind the replay the table is still there.
+    browser.find("#actions [data-key='again']").await.unwrap();
 }
 
 /// Chooses the room and goes back to its first event and to now again.
