@@ -77,7 +77,9 @@ impl<K: Hash + Eq + Clone> Failures<K> {
     }
 
     pub(crate) fn forget(&mut self, key: &K) {
-        self.0.remove(key);
+        if !self.0.is_empty() {
+            self.0.remove(key);
+        }
     }
 
     pub(crate) fn clear(&mut self) {

@@ -598,3 +598,23 @@ fn the_most_read_keys_are_those_of_a_plain_count() {
     uncounted.get(&1);
     assert_eq!(uncounted.frequent(10), Vec::<u32>::new());
 }
+
+/// Returns how many reads hit of a loop over a quarter more keys than there is room for.
+fn hits_of_a_loop(options: Options) -> u32 {
+    let (_clock, cache) = cache(options);
+    let read = |key: u32| {
+        let is_hit = cache.get(&key).is_some();
+        if !is_hit {
+            cache.put(key, 0);
+        }
+        u32::from(is_hit)
+    };
+    (0..60_000).map(|read| read % 1_250).map(read).sum()
+}
+
+#[test]
+fn a_time_to_live_that_never_ends_changes_nothing_of_who_goes() {
+    let endless = hits_of_a_loop(Options::new(1_000));
+    let timed = hits_of_a_loop(Options::new(1_000).ttl(3_600 * SECOND));
+    assert!(endless * 95 / 100 <= timed, "{timed} of {endless}");
+}

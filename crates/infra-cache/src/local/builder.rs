@@ -2,10 +2,11 @@
 
 use std::{
     fmt::{self, Debug},
-    hash::{Hash, RandomState},
+    hash::Hash,
     sync::{Arc, atomic::AtomicUsize},
 };
 
+use foldhash::quality::RandomState;
 use infra_core::{Clock, random::Random};
 use parking_lot::Mutex;
 
@@ -69,7 +70,7 @@ where
             books,
             store,
             shards: Box::new(std::array::from_fn(|_| shard())),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             random: options.seed.map_or_else(Random::from_system, Random::seeded),
             loading: AtomicUsize::new(0),
             weigher,

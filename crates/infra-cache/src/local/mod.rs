@@ -9,11 +9,12 @@ mod sweep;
 
 use std::{
     fmt::{self, Debug},
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
+use foldhash::quality::RandomState;
 use infra_core::{Clock, random::Random};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -366,7 +367,7 @@ where
     /// Keeps an entry under the lock of its shard, unless it is over or no longer current; returns
     /// whether it did. What was there before goes in any case.
     fn keep(&self, shard: &mut Shard<K, V>, key: K, entry: &Arc<Entry<V>>) -> bool {
-        let now = self.books.now();
+        let now = entry.stored;
         let is_of_use = self.phase(entry, now).is_some_and(Phase::is_fresh);
         if !is_of_use {
             self.books.tags.remove(&key, entry.seq, &entry.marks);
@@ -374,8 +375,7 @@ where
             return false;
         }
         self.books.counts.insert();
-        let is_kept = |key: &K, seq| self.store.peek(key).is_some_and(|entry| entry.seq == seq);
-        shard.deadlines.note(entry.end(&self.books.options), entry.seq, key.clone(), is_kept);
+        shard.deadlines.note(entry.end(&self.books.options), key.clone(), entry);
         for _ in 0..BURIED {
             let Some(over) = shard.deadlines.due(now) else { break };
             self.expire(shard, over, now);

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Shard<K, V> {
     pub(crate) flights: HashMap<K, Arc<Flight<V>>>,
     pub(crate) failures: Failures<K>,
-    pub(crate) deadlines: Deadlines<K>,
+    pub(crate) deadlines: Deadlines<K, V>,
     /// The last changes of keys, where fills come from outside.
     recent: Option<Recent<K>>,
     seq: u64,
@@ -39,7 +39,10 @@ impl<K: Hash + Eq + Clone, V> Shard<K, V> {
 
     /// Notes that a key is put or removed: a load of it is superseded, its error is forgotten.
     pub(crate) fn change(&mut self, key: &K, fence: &Fence) {
-        self.flights.remove(key);
+        // An empty map hashes the key all the same.
+        if !self.flights.is_empty() {
+            self.flights.remove(key);
+        }
         self.failures.forget(key);
         if let Some(recent) = &mut self.recent {
             recent.note(key, fence.advance());

@@ -49,9 +49,12 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Takes an entry away if it is the one of the record and over; returns whether it did.
-    pub(super) fn expire(&self, shard: &mut Shard<K, V>, record: Record<K>, now: Nanos) -> bool {
+    pub(super) fn expire(&self, shard: &mut Shard<K, V>, record: Record<K, V>, now: Nanos) -> bool {
+        if record.is_gone() {
+            return false;
+        }
         let Some(entry) = self.store.peek(&record.key) else { return false };
-        if entry.seq != record.seq {
+        if !record.is_of(&entry) {
             return false;
         }
         if entry.phase(now, &self.books.options) == Phase::Over {
@@ -59,7 +62,7 @@ where
         }
         // It was used since, so it is idle later.
         let end = entry.end(&self.books.options);
-        shard.deadlines.note(end, record.seq, record.key, |_, _| true);
+        shard.deadlines.note(end, record.key, &entry);
         false
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{hash::Hash, sync::Arc};
 
+use foldhash::quality::RandomState;
 use moka::{
     notification::RemovalCause,
     policy::EvictionPolicy,
@@ -12,7 +13,7 @@ use super::{Left, Store, Why};
 use crate::entry::{Entry, Nanos};
 
 /// Keeps entries in moka. Its own deadlines are not used: its clock cannot be injected.
-pub(super) struct Moka<K, V>(Cache<K, Arc<Entry<V>>>);
+pub(super) struct Moka<K, V>(Cache<K, Arc<Entry<V>>, RandomState>);
 
 impl<K, V> Moka<K, V>
 where
@@ -32,7 +33,7 @@ where
             .eviction_policy(policy)
             .weigher(|_: &K, entry: &Arc<Entry<V>>| entry.weight)
             .eviction_listener(listener);
-        Self(builder.build())
+        Self(builder.build_with_hasher(RandomState::default()))
     }
 }
 
@@ -45,6 +46,7 @@ where
         self.0.get(key)
     }
 
+    /// Returns an entry; moka takes that for a use of its key, so it is not for what is done often.
     fn peek(&self, key: &K) -> Option<Arc<Entry<V>>> {
         self.0.get(key)
     }
