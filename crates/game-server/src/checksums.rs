@@ -46,10 +46,12 @@ impl Checksums {
     ///
     /// What the file system fails with.
     pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
-        let text: String =
-            self.0.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+        let lines = self
+            .0
+            .iter()
+            .fold(String::new(), |text, (name, digest)| text + digest + "  " + name + "\n");
         let path = folder.join(FILE);
-        fs::write(&path, text)?;
+        fs::write(&path, lines)?;
         fs::File::open(path)?.sync_all()
     }
 
