@@ -123,3 +123,27 @@ macro_rules! bus_over {
 
 bus_over!(nats, NatsPubSub, "nats", Nats);
 bus_over!(redis, RedisPubSub, "redis", Redis);
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_publish_while_redis_does_not_answer_none_waits_for_the_tries_of_the_others() {
+    const PUBLISHERS: usize = 100;
+    let server = Server::start(Kind::Redis).await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).await.unwrap();
+    let url = format!("redis://{}", proxy.addr());
+    let bus = Arc::new(infra_messaging::RedisPubSub::connect(&url, 100).await.unwrap());
+    proxy.weather(Weather::Outage);
+    // By then the connection is known to be dead, and each has to make another one.
+    assert!(bus.publish(&subject(), Bytes::new()).await.is_err());
+    let mut publishers = tokio::task::JoinSet::new();
+    for _ in 0..PUBLISHERS {
+        let bus = Arc::clone(&bus);
+        publishers.spawn(async move { bus.publish(&subject(), Bytes::new()).await });
+    }
+    // One try takes up to a second: one after the other they would take more than that.
+    let all = tokio::time::timeout(PATIENCE, publishers.join_all()).await.unwrap();
+    let kinds: Vec<_> = all.iter().map(|said| said.as_ref().unwrap_err().kind()).collect();
+    assert!(kinds.iter().all(|kind| **kind == infra_core::ErrorKind::Unavailable), "{kinds:?}");
+    proxy.weather(Weather::Calm);
+    bus.publish(&subject(), Bytes::new()).await.unwrap();
+}

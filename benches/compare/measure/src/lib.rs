@@ -4,6 +4,8 @@
 //! hands a list of workloads to [`main`], which prints one line of JSON for each peer of each workload:
 //! the median of both sides and of their ratios over interleaved rounds. `cargo xtask bench` reads them.
 
+pub mod held;
+
 use std::{process::ExitCode, time::Instant};
 
 use serde_json::json;

@@ -12,11 +12,11 @@ use infra_persistence::{
     Archive, ArchiveQuery, Entity, Hybrid, HybridOptions, Limits, Options, Repository, Standing,
     Vault, embedded, memory,
 };
-use measure::{Better, Workload, run};
+use measure::{Better, Workload, held, run};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{held, lookup};
+use crate::lookup;
 
 /// How many games a side archives.
 const GAMES: usize = 400;

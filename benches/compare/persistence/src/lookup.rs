@@ -215,7 +215,7 @@ pub(crate) fn pressure(name: &'static str) -> Workload {
 /// What a room takes in a map by id and one by code, in bytes.
 #[cfg(feature = "full")]
 pub(crate) fn bytes_in_dashmap(count: usize) -> f64 {
-    let held = crate::held::by(|| {
+    let held = measure::held::by(|| {
         let (by_id, by_code) = (DashMap::new(), DashMap::new());
         for room in (0..count).map(|number| Arc::new(room(number))) {
             by_code.insert(room.code.clone(), room.id.clone());

@@ -4,8 +4,6 @@
 
 #[cfg(feature = "full")]
 mod games;
-#[cfg(feature = "full")]
-mod held;
 mod lookup;
 mod puts;
 #[cfg(feature = "full")]
@@ -23,6 +21,10 @@ use infra_persistence::{Options, embedded};
 use lookup::By;
 use measure::{Workload, run};
 use redb::{Database, ReadableDatabase, TableDefinition};
+
+#[cfg(feature = "full")]
+#[global_allocator]
+static ALLOCATOR: measure::held::Counting = measure::held::Counting;
 
 const BODY: usize = 512;
 const READS: u64 = 200_000;

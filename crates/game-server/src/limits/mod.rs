@@ -149,11 +149,13 @@ impl Limits {
 
 /// Returns how many requests one of this path counts as: what the rules say of a replay and of
 /// statistics.
-const fn price_of(path: &str) -> NonZeroU32 {
-    let action = match path.as_bytes() {
-        [b'/', b'a', b'p', b'i', b'/', b'g', b'a', b'm', b'e', b's', b'/', ..] => Action::Replay,
-        [b'/', b'a', b'p', b'i', b'/', ..] => Action::Statistics,
-        _ => Action::Unknown,
+fn price_of(path: &str) -> NonZeroU32 {
+    let action = if path.starts_with("/api/games/") {
+        Action::Replay
+    } else if path.starts_with("/api/") {
+        Action::Statistics
+    } else {
+        Action::Unknown
     };
     action.cost()
 }

@@ -43,7 +43,7 @@ impl Ended {
     }
 }
 
-/// A game as it is archived: `games/ROOM-EPOCH.json`. Every hand is in it, since it is over.
+/// A game as it is archived. Every hand is in it, since it is over.
 #[derive(Debug, Serialize)]
 struct Archived {
     room: RoomCode,
@@ -52,19 +52,54 @@ struct Archived {
     events: Vec<Line>,
 }
 
-/// An event of an archived game.
-#[derive(Debug, Serialize)]
-struct Line {
-    offset: u64,
-    at_ms: u64,
-    event: Event,
+/// An event of a game, as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub(super) offset: u64,
+    pub(super) at_ms: u64,
+    pub(super) event: Event,
+}
+
+impl Line {
+    pub(super) fn of(recorded: &RecordedEvent) -> Result<Self> {
+        Ok(Self {
+            offset: recorded.version.get(),
+            at_ms: recorded.recorded.as_millis(),
+            event: decode_event(recorded)?,
+        })
+    }
+}
+
+/// What is read of an archived game.
+#[derive(Debug, Deserialize)]
+struct Kept {
+    events: Vec<Line>,
+}
+
+/// Returns the name of an archived game's object.
+fn name_of(room: RoomCode, epoch: &str) -> String {
+    format!("games/{room}-{epoch}.json")
+}
+
+/// Reads the events of an archived game, or `None` if there is none.
+pub(super) async fn archived(
+    archive: &dyn ArchiveStore,
+    room: RoomCode,
+    epoch: &str,
+) -> Result<Option<Vec<Line>>> {
+    let name = name_of(room, epoch);
+    let Some(body) = archive.get(&name).await? else { return Ok(None) };
+    let game: Kept = serde_json::from_slice(&body).map_err(|cause| {
+        Error::new(ErrorKind::Corrupt, "read archived game").detail(name).because(cause)
+    })?;
+    Ok(Some(game.events))
 }
 
 impl Archivist {
     /// Archives a game, unless it is archived.
     pub(super) async fn keep(&self, ended: &Ended) -> Result<()> {
         let game = self.read(ended).await?;
-        let name = format!("games/{}-{}.json", game.room, game.epoch);
+        let name = name_of(game.room, &game.epoch);
         let body = serde_json::to_vec(&game)
             .map_err(|cause| Error::new(ErrorKind::Invalid, "archive game").because(cause))?;
         match self.archive.create(&name, Bytes::from(body)).await {
@@ -89,11 +124,7 @@ impl Archivist {
             }
             for recorded in page.iter().filter(|recorded| recorded.version <= ended.version) {
                 epoch.get_or_insert(recorded.event.id);
-                events.push(Line {
-                    offset: recorded.version.get(),
-                    at_ms: recorded.recorded.as_millis(),
-                    event: decode_event(recorded)?,
-                });
+                events.push(Line::of(recorded)?);
             }
         }
         let epoch = epoch.ok_or_else(broken)?.to_string();

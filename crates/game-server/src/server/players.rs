@@ -173,7 +173,7 @@ pub(super) async fn game(
     cached(answer, GAME_CACHE)
 }
 
-/// Answers with a table that is never cached.
+/// Answers with a table, which is not cached unless that is said besides.
 fn csv(table: Csv) -> Response {
     let fields = [
         (header::CONTENT_TYPE, CSV),

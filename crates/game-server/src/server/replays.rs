@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use infra_core::{
-    Error, ErrorKind, Result,
+    Result,
     archive::ArchiveStore,
     event::{Direction, EventStore},
     id::StreamName,
     machine::StateMachine as _,
     version::Version,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::backends::Backends;
+use super::{
+    archivist::{Line, archived},
+    backends::Backends,
+};
 use crate::{
     domain::{Event, Hands, Room, RoomView, Viewed, Viewer, view},
     protocol::{Epoch, RoomCode},
-    rooms::{STREAM_PREFIX, decode_event},
+    rooms::STREAM_PREFIX,
 };
 
 /// How many events of a room are read at a time.
@@ -65,20 +68,6 @@ pub(super) struct Step {
     pub(super) hands: Option<Hands>,
 }
 
-/// An event as it is kept.
-#[derive(Debug, Deserialize)]
-struct Line {
-    offset: u64,
-    at_ms: u64,
-    event: Event,
-}
-
-/// What a replay reads of an archived game.
-#[derive(Debug, Deserialize)]
-struct Archived {
-    events: Vec<Line>,
-}
-
 impl Replays {
     pub(super) fn of_stores(backends: &Backends) -> Self {
         Self { events: Arc::clone(&backends.events), archive: Arc::clone(&backends.archive) }
@@ -88,7 +77,7 @@ impl Replays {
     pub(super) async fn of(&self, id: &GameId) -> Result<Option<Replay>> {
         let lines = match self.recorded(id).await? {
             Some(lines) => lines,
-            None => match self.archived(id).await? {
+            None => match archived(self.archive.as_ref(), id.room, id.epoch.as_str()).await? {
                 Some(lines) => lines,
                 None => return Ok(None),
             },
@@ -110,8 +99,7 @@ impl Replays {
             let Some(last) = page.last() else { return Ok(Some(lines)) };
             from = last.version.next();
             for recorded in &page {
-                let (offset, at_ms) = (recorded.version.get(), recorded.recorded.as_millis());
-                let line = Line { offset, at_ms, event: decode_event(recorded)? };
+                let line = Line::of(recorded)?;
                 let is_end = matches!(line.event, Event::GameEnded { .. });
                 lines.push(line);
                 if is_end {
@@ -119,15 +107,6 @@ impl Replays {
                 }
             }
         }
-    }
-
-    async fn archived(&self, id: &GameId) -> Result<Option<Vec<Line>>> {
-        let name = format!("games/{}-{}.json", id.room, id.epoch);
-        let Some(body) = self.archive.get(&name).await? else { return Ok(None) };
-        let game: Archived = serde_json::from_slice(&body).map_err(|cause| {
-            Error::new(ErrorKind::Corrupt, "read archived game").detail(name).because(cause)
-        })?;
-        Ok(Some(game.events))
     }
 }
 

@@ -1,6 +1,12 @@
 //! Pub/sub over Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use ::redis::{
     AsyncConnectionConfig, Client, Msg, Value,
@@ -21,6 +27,8 @@ use crate::{
     bus::mailbox::Mailbox,
     telemetry::{DELIVERED, MISSED, PUBLISHED},
 };
+
+const CONNECT: &str = "connect to Redis";
 
 /// How long the server may take to answer, or to be reached.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -47,7 +55,10 @@ pub struct RedisPubSub {
 #[derive(Default)]
 struct Line {
     open: Mutex<Option<Arc<MultiplexedConnection>>>,
+    /// Held by the one who connects.
     connecting: tokio::sync::Mutex<()>,
+    /// How often connecting failed.
+    failures: AtomicU64,
 }
 
 impl std::fmt::Debug for Line {
@@ -57,21 +68,29 @@ impl std::fmt::Debug for Line {
 }
 
 impl Line {
-    /// Returns the connection; of many callers that find none one makes it.
+    /// Returns the connection; of many callers that find none one makes it, and if that fails it has
+    /// failed for all who waited for it: none waits for a second try.
     async fn get(&self, client: &Client) -> Result<Arc<MultiplexedConnection>> {
         let open = || self.open.lock().clone();
         if let Some(line) = open() {
             return Ok(line);
         }
+        let failures = self.failures.load(Ordering::SeqCst);
         let _one = self.connecting.lock().await;
         if let Some(line) = open() {
             return Ok(line);
+        }
+        if self.failures.load(Ordering::SeqCst) != failures {
+            return Err(Error::new(ErrorKind::Unavailable, CONNECT).detail("it failed just now"));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
         let made = client.get_multiplexed_async_connection_with_config(&config).await;
-        let made = Arc::new(made.map_err(|cause| failed("connect to Redis", cause))?);
+        let made = Arc::new(made.map_err(|cause| {
+            self.failures.fetch_add(1, Ordering::SeqCst);
+            failed(CONNECT, cause)
+        })?);
         *self.open.lock() = Some(Arc::clone(&made));
         Ok(made)
     }
@@ -115,7 +134,6 @@ impl RedisPubSub {
     ///
     /// Dropping the future ends the connection.
     pub async fn connect(url: &str, capacity: usize) -> Result<Self> {
-        const CONNECT: &str = "connect to Redis";
         let client = Client::open(url)
             .map_err(|cause| Error::new(ErrorKind::Invalid, CONNECT).because(cause))?;
         let line = Arc::new(Line::default());

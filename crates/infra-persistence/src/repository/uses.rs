@@ -67,7 +67,8 @@ impl Uses {
         let place = &self.places[place()];
         let known = place.newest.load(Ordering::Relaxed);
         let number = known.max(self.told.newest.load(Ordering::Relaxed)) + 1;
-        place.newest.store(number, Ordering::Relaxed);
+        // Threads that share a place may come in between: what they noted is not taken back.
+        place.newest.fetch_max(number, Ordering::Relaxed);
         let before = place.hits.fetch_add(1, Ordering::Relaxed);
         if before % TOLD == TOLD - 1 {
             self.tell(number);

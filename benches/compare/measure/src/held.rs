@@ -7,10 +7,8 @@ use std::{
 
 static HELD: AtomicI64 = AtomicI64::new(0);
 
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+/// Counts the bytes; a program makes it its global allocator.
+pub struct Counting;
 
 // SAFETY: each call is passed on as it came.
 unsafe impl GlobalAlloc for Counting {
@@ -26,7 +24,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Returns how many bytes something holds once it is made.
-pub(crate) fn by<T>(make: impl FnOnce() -> T) -> f64 {
+pub fn by<T>(make: impl FnOnce() -> T) -> f64 {
     let before = settled();
     let made = make();
     let held = settled() - before;
@@ -36,11 +34,12 @@ pub(crate) fn by<T>(make: impl FnOnce() -> T) -> f64 {
 
 /// Waits until threads that are about to end have let go of what they had.
 fn settled() -> i64 {
-    loop {
+    for _ in 0..100 {
         let before = HELD.load(Ordering::Relaxed);
         std::thread::sleep(std::time::Duration::from_millis(100));
         if HELD.load(Ordering::Relaxed) == before {
             return before;
         }
     }
+    panic!("something goes on allocating");
 }
