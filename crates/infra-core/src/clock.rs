@@ -112,6 +112,11 @@ pub trait Clock: Send + Sync + Debug {
 
     /// Returns the wall-clock time.
     fn wall(&self) -> Timestamp;
+
+    /// Returns both; a clock that makes one of the other reads the time once for it.
+    fn both(&self) -> (Instant, Timestamp) {
+        (self.now(), self.wall())
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
@@ -121,6 +126,10 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 
     fn wall(&self) -> Timestamp {
         (**self).wall()
+    }
+
+    fn both(&self) -> (Instant, Timestamp) {
+        (**self).both()
     }
 }
 
@@ -172,6 +181,11 @@ impl Clock for SystemClock {
     /// So it never goes back and paused time moves it; a step that an operator makes to the
     /// system's time is seen after a restart (slewing by NTP is seen at once).
     fn wall(&self) -> Timestamp {
-        self.wall_at_start.plus(self.now().since_start())
+        self.both().1
+    }
+
+    fn both(&self) -> (Instant, Timestamp) {
+        let now = self.now();
+        (now, self.wall_at_start.plus(now.since_start()))
     }
 }

@@ -70,8 +70,8 @@ id! {
 
 fn version_7(time: Timestamp, random: &Random) -> Uuid {
     let mut tail = [0_u8; 10];
-    let drawn = [random.next_u64().to_be_bytes(), random.next_u64().to_be_bytes()].concat();
-    for (byte, from) in tail.iter_mut().zip(drawn) {
+    let drawn = [random.next_u64().to_be_bytes(), random.next_u64().to_be_bytes()];
+    for (byte, from) in tail.iter_mut().zip(drawn.into_iter().flatten()) {
         *byte = from;
     }
     uuid::Builder::from_unix_timestamp_millis(time.as_millis(), &tail).into_uuid()

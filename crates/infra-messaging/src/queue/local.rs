@@ -74,7 +74,8 @@ impl Handed {
 
 impl Shared {
     pub(crate) fn moment(&self) -> Moment {
-        Moment { now: self.clock.now(), wall: self.clock.wall() }
+        let (now, wall) = self.clock.both();
+        Moment { now, wall }
     }
 
     /// Does something with a state where everything that was due has happened, hands what changed to
@@ -220,14 +221,17 @@ impl Local {
         self.0.check()?;
         let outcome = Outcome::of(&settlement);
         let durability = self.0.durability();
-        let ((said, is_drained), written) = self.0.with(durability, |state, at| {
+        let ((said, has_room, is_drained), written) = self.0.with(durability, |state, at| {
             let said = state.settle(number, lease, settlement, at);
-            (said, state.is_draining && state.is_empty())
+            (said, state.take_room_wanted(), state.is_draining && state.is_empty())
         });
+        // That room is wanted was forgotten, so nothing may come between: no error and no wait.
+        if has_room {
+            self.0.room.notify_waiters();
+        }
         said?;
         written.wait().await?;
         SETTLED.add_for(outcome, 1);
-        self.0.room.notify_waiters();
         if is_drained {
             self.0.ready.notify_waiters();
         }

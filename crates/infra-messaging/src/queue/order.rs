@@ -9,7 +9,7 @@
 //! whatever its priority: with `k` ready ones before it in the order of publishing, a message waits
 //! for at most `n * (k + 1)` others.
 
-use std::{cmp::Reverse, collections::BTreeSet, num::NonZeroU32};
+use std::{array, collections::BTreeSet, num::NonZeroU32};
 
 use infra_core::queue::Priority;
 
@@ -21,16 +21,30 @@ pub type Weigh = fn(&str) -> NonZeroU32;
 /// A turn of a key of weight 1, in the ticks of start tags.
 const ROUND: u64 = 1 << 20;
 
-/// The place of a ready entry: the most urgent first, then by turn, then the oldest.
-type Place = (Reverse<Priority>, u64, Number);
+/// The place of a ready entry within its priority: by turn, then the oldest.
+type Place = (u64, Number);
+
+/// How many priorities there are.
+const PRIORITIES: usize = 4;
+
+const fn row(priority: Priority) -> usize {
+    match priority {
+        Priority::Critical => 0,
+        Priority::High => 1,
+        Priority::Normal => 2,
+        Priority::Low => 3,
+    }
+}
 
 /// The ready entries of a queue.
 #[derive(Debug)]
 pub(crate) struct Order {
     weigh: Option<Weigh>,
     ageing: Option<NonZeroU32>,
-    ready: BTreeSet<Place>,
-    /// The same by age, kept only if starvation is bounded.
+    /// By priority, the most urgent first.
+    ready: [BTreeSet<Place>; PRIORITIES],
+    /// The same by age, kept only if starvation is bounded and turns differ: without turns each row
+    /// begins with its oldest.
     by_age: BTreeSet<Number>,
     /// The start tag that is served now.
     now: u64,
@@ -39,17 +53,17 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn new(weigh: Option<Weigh>, ageing: Option<NonZeroU32>) -> Self {
-        let (ready, by_age) = (BTreeSet::new(), BTreeSet::new());
+        let (ready, by_age) = (array::from_fn(|_| BTreeSet::new()), BTreeSet::new());
         Self { weigh, ageing, ready, by_age, now: 0, n_taken: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.iter().all(BTreeSet::is_empty)
     }
 
     #[cfg(feature = "nats")]
     pub(crate) fn len(&self) -> usize {
-        self.ready.len()
+        self.ready.iter().map(BTreeSet::len).sum()
     }
 
     /// Returns how many were handed out since the last one that was taken for its age.
@@ -71,11 +85,25 @@ impl Order {
         key: Option<(&str, &mut u64)>,
     ) -> u64 {
         let turn = self.turn(key);
-        self.ready.insert((Reverse(priority), turn, number));
-        if self.ageing.is_some() {
+        if let Some(row) = self.ready.get_mut(row(priority)) {
+            row.insert((turn, number));
+        }
+        if self.is_kept_by_age() {
             self.by_age.insert(number);
         }
         turn
+    }
+
+    const fn is_kept_by_age(&self) -> bool {
+        self.ageing.is_some() && self.weigh.is_some()
+    }
+
+    /// Returns the one that is ready longest by the order of publishing.
+    fn oldest(&self) -> Option<Number> {
+        if self.is_kept_by_age() {
+            return self.by_age.first().copied();
+        }
+        self.ready.iter().filter_map(|row| row.first().map(|(_, number)| *number)).min()
     }
 
     fn turn(&self, key: Option<(&str, &mut u64)>) -> u64 {
@@ -88,20 +116,24 @@ impl Order {
 
     /// Removes an entry.
     pub(crate) fn remove(&mut self, priority: Priority, turn: u64, number: Number) {
-        self.ready.remove(&(Reverse(priority), turn, number));
-        self.by_age.remove(&number);
+        if let Some(row) = self.ready.get_mut(row(priority)) {
+            row.remove(&(turn, number));
+        }
+        if self.is_kept_by_age() {
+            self.by_age.remove(&number);
+        }
     }
 
     /// Returns the entry that is handed out next; it is then to be removed.
     pub(crate) fn next(&mut self) -> Option<Number> {
-        let (_, turn, number) = self.ready.first().copied()?;
+        let (turn, number) = self.ready.iter().find_map(BTreeSet::first).copied()?;
         let Some(every) = self.ageing else {
             self.now = self.now.max(turn);
             return Some(number);
         };
         self.n_taken = (self.n_taken + 1) % every;
         if self.n_taken == 0 {
-            return self.by_age.first().copied();
+            return self.oldest();
         }
         self.now = self.now.max(turn);
         Some(number)

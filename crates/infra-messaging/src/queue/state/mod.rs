@@ -16,7 +16,7 @@ use infra_core::{
     Error, ErrorKind, Result,
     clock::{Instant, Timestamp},
     id::MessageId,
-    queue::{Attempts, Cause, DeadLetter, Message, Settlement, Stats},
+    queue::{Attempts, Cause, DeadLetter, Message, Priority, Settlement, Stats},
 };
 
 use super::{
@@ -99,6 +99,8 @@ pub(crate) struct State {
     n_delayed: u64,
     n_unwritten: u64,
     last: u64,
+    /// The least room that a publish which was refused needs; none if nobody wants any.
+    room_wanted: Option<usize>,
     /// What changed, if somebody keeps it.
     journal: Option<Journal>,
     /// How much a death counts: nothing where another process counts it.
@@ -124,6 +126,7 @@ impl State {
             n_delayed: 0,
             n_unwritten: 0,
             last: 0,
+            room_wanted: None,
             journal: None,
             counted: 1,
             is_paused: false,
@@ -161,6 +164,13 @@ impl State {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Returns whether there is room for a publish that was refused, and forgets that it was: all
+    /// who wait try again then.
+    pub(crate) fn take_room_wanted(&mut self) -> bool {
+        let free = self.options.capacity.saturating_sub(self.entries.len());
+        self.room_wanted.take_if(|wanted| *wanted <= free).is_some()
     }
 
     /// Returns when something happens by itself.
@@ -220,19 +230,43 @@ impl State {
             self.note(|| Change::Learnt(id.clone(), at.wall_of(end)));
             self.forgotten.push_back((end, id));
         }
+        let mut run: Option<(Priority, u64)> = None;
         for (message, is_new) in messages.drain(..).zip(&new) {
             if *is_new {
-                QUEUED.add_for(Urgency(message.priority), self.counted);
+                run = Some(self.count_run(run, message.priority));
                 self.insert(Entry::new(message, at.now, at.wall), at);
             }
         }
+        if let Some((priority, count)) = run {
+            QUEUED.add_for(Urgency(priority), count);
+        }
         Ok(new)
+    }
+
+    /// Counts a message with those of its priority just before it, and tells of the others.
+    fn count_run(&self, run: Option<(Priority, u64)>, priority: Priority) -> (Priority, u64) {
+        match run {
+            Some((before, count)) if before == priority => (priority, count + self.counted),
+            Some((before, count)) => {
+                QUEUED.add_for(Urgency(before), count);
+                (priority, self.counted)
+            }
+            None => (priority, self.counted),
+        }
+    }
+
+    /// Notes that a publish was refused which needs so much room. One with dedup ids may need less
+    /// soon, as they become known, so each settlement lets it try again.
+    fn want_room(&mut self, count: usize, ids: usize) {
+        let needed = if ids == 0 { count } else { 0 };
+        self.room_wanted = Some(self.room_wanted.map_or(needed, |wanted| wanted.min(needed)));
     }
 
     fn make_room(&mut self, count: usize, ids: usize, at: Moment) -> Result<()> {
         let full = |what: String| Err(Error::new(ErrorKind::Overloaded, PUBLISH).detail(what));
         let Options { capacity, max_dedup, overflow, .. } = self.options;
         if max_dedup < self.known.len() + ids {
+            self.want_room(count, ids);
             return full(format!("{max_dedup} dedup ids are known"));
         }
         let excess = (self.entries.len() + count).saturating_sub(capacity);
@@ -244,6 +278,7 @@ impl State {
             Overflow::DeadLetterOldest | Overflow::Refuse | Overflow::Wait => Vec::new(),
         };
         if oldest.len() < excess {
+            self.want_room(count, ids);
             return full(format!("{} of {capacity} messages are there", self.entries.len()));
         }
         for number in oldest {
