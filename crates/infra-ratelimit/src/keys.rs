@@ -196,10 +196,16 @@ impl Keys {
     #[inline]
     pub(crate) fn tidy(&mut self, arithmetic: &Arithmetic, now: u64) {
         let is_idle = |state: &State| state.is_idle(arithmetic, now);
-        for table in [&mut self.own, &mut self.network, &mut self.wider] {
+        let tidy = |table: &mut Table| {
             let n_slots = if table.has_room("") { STEPS } else { STEPS_WHEN_FULL };
             table.tidy(n_slots, is_idle);
+        };
+        tidy(&mut self.own);
+        if !self.is_pressed() {
+            return;
         }
+        tidy(&mut self.network);
+        tidy(&mut self.wider);
         self.addresses.take_if(|state| is_idle(state));
         self.others.take_if(|state| is_idle(state));
     }

@@ -24,6 +24,7 @@ mod decision;
 mod declared;
 pub mod game;
 mod index;
+mod key;
 mod keys;
 mod ladder;
 mod limit;

@@ -6,7 +6,7 @@ use infra_core::{Error, Result};
 
 use crate::{quota::Quota, window::Window};
 
-/// How many bytes the keys of one limit may take by default: some 150,000 keys.
+/// How many bytes the keys of one limit may take by default: some 170,000 keys.
 const DEFAULT_BUDGET: usize = 16 << 20;
 
 /// How much of a limit is spent, in percent, when it is said to be near.
@@ -127,7 +127,7 @@ impl Limit {
         self
     }
 
-    /// Sets how many bytes the keys may take; 16 MiB by default, which hold some 150,000 keys.
+    /// Sets how many bytes the keys may take; 16 MiB by default, which hold some 170,000 keys.
     ///
     /// Address space for them is set aside at once; memory is used as keys come.
     #[must_use]

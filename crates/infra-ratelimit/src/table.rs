@@ -10,6 +10,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use crate::{
     algorithm::{Arithmetic, Cell},
     index::Index,
+    key::Key,
 };
 
 /// What is remembered of a key, and until when it is blocked, in nanoseconds.
@@ -36,18 +37,17 @@ impl State {
     }
 }
 
+/// One line of the processor's caches, so that a look-up waits for memory once.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     hash: u64,
-    key: Box<str>,
+    key: Key,
     state: State,
 }
 
-/// What a slot and its place in the index take, without its key and its log.
+/// What a slot and its place in the index take, without a long key and its log.
 const SLOT_BYTES: usize = size_of::<Slot>() + 2 * (size_of::<u32>() + 1);
-
-/// A slot with a key of common length, for the room that is set aside.
-const COMMON_BYTES: usize = SLOT_BYTES + 16;
 
 /// Keys and their states.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(budget: usize, cell_bytes: usize) -> Self {
-        let slots = budget / COMMON_BYTES.saturating_add(cell_bytes);
+        let slots = budget / SLOT_BYTES.saturating_add(cell_bytes);
         Self {
             hasher: RandomState::new(),
             index: Index::default(),
@@ -86,7 +86,15 @@ impl Table {
 
     #[inline]
     fn slot_bytes(&self, key: &str) -> usize {
-        SLOT_BYTES + key.len() + self.cell_bytes
+        SLOT_BYTES + Key::bytes_beside(key) + self.cell_bytes
+    }
+
+    fn kept_bytes(&self, key: &Key) -> usize {
+        let beside = match key {
+            Key::Short { .. } => 0,
+            Key::Long(key) => key.len(),
+        };
+        SLOT_BYTES + beside + self.cell_bytes
     }
 
     /// Returns whether a key could be added.
@@ -105,7 +113,9 @@ impl Table {
 
     #[inline]
     fn place(&self, hash: u64, key: &str) -> Option<usize> {
-        let is_key = |place: usize| self.slots.get(place).is_some_and(|slot| *slot.key == *key);
+        let is_key = |place: usize| {
+            self.slots.get(place).is_some_and(|slot| slot.key.as_bytes() == key.as_bytes())
+        };
         self.index.find(hash, is_key)
     }
 
@@ -151,7 +161,7 @@ impl Table {
     /// Removes a slot; the last one takes its place.
     fn remove_at(&mut self, place: usize) {
         let Some(slot) = self.slots.get(place) else { return };
-        self.bytes = self.bytes.saturating_sub(self.slot_bytes(&slot.key));
+        self.bytes = self.bytes.saturating_sub(self.kept_bytes(&slot.key));
         self.index.remove(slot.hash, place);
         self.slots.swap_remove(place);
         if let Some(moved) = self.slots.get(place) {
@@ -210,13 +220,14 @@ mod tests {
             let wanted = (key % 3 != 0 && key != 98).then_some(Cell::Held(key % 3));
             assert_eq!(found, wanted, "{key}");
         }
-        let bytes: usize = table.slots.iter().map(|slot| SLOT_BYTES + slot.key.len()).sum();
+        let bytes: usize = table.slots.iter().map(|slot| table.kept_bytes(&slot.key)).sum();
+        assert_eq!(size_of::<Slot>(), 64);
         assert_eq!((table.len(), table.bytes()), (65, bytes));
     }
 
     #[test]
     fn there_is_room_for_what_the_budget_holds_and_nothing_moves_before() {
-        let mut table = Table::new(100 * (COMMON_BYTES + 8), 8);
+        let mut table = Table::new(100 * (SLOT_BYTES + 8), 8);
         let room = table.slots.capacity();
         let mut n_keys = 0;
         loop {
