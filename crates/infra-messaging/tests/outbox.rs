@@ -89,6 +89,10 @@ impl Queue for LosesAnswers {
         self.inner.purge_dead(before, cause).await
     }
 
+    async fn clear(&self) -> Result<u64> {
+        self.inner.clear().await
+    }
+
     async fn set_paused(&self, paused: bool) -> Result<()> {
         self.inner.set_paused(paused).await
     }

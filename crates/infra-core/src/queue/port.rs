@@ -165,6 +165,18 @@ pub trait Queue: Send + Sync + Debug {
     /// Dropping the future may leave some of them.
     async fn purge_dead(&self, before: Timestamp, cause: Option<Cause>) -> Result<u64>;
 
+    /// Removes every message that nobody has in hand, delayed ones too, and returns how many it
+    /// were. Dead letters and dedup ids stay.
+    ///
+    /// # Errors
+    ///
+    /// What the engine fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it done or not.
+    async fn clear(&self) -> Result<u64>;
+
     /// Stops (`true`) or resumes (`false`) handing out messages; publishing goes on.
     ///
     /// # Errors

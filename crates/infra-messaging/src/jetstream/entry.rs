@@ -53,6 +53,7 @@ pub(super) enum Command {
         before: Timestamp,
         cause: Option<String>,
     },
+    Clear,
     Pause(bool),
     /// Nothing but that time has passed.
     Pass,
@@ -164,6 +165,7 @@ mod tests {
             Command::Take { limit: 3, lease: Duration::from_secs(30) },
             Command::Settle { number: 1, lease: 2, verdict },
             Command::purge(Timestamp::from_millis(9), Some(Cause::Failed)),
+            Command::Clear,
             Command::Pass,
         ];
         let commands: Vec<Bytes> =

@@ -223,6 +223,12 @@ impl Queue for JetStreamQueue {
         Ok(count)
     }
 
+    async fn clear(&self) -> Result<u64> {
+        let answer = self.0.hand.write(&Command::Clear).await?;
+        let Answer::Count(count) = answer else { return Err(other()) };
+        Ok(count)
+    }
+
     async fn set_paused(&self, paused: bool) -> Result<()> {
         self.0.hand.write(&Command::Pause(paused)).await.map(|_| ())
     }

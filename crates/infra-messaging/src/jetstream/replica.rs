@@ -119,6 +119,7 @@ impl Replica {
                 let cause = cause.map(|name| cause_of(&name)).transpose()?;
                 Outcome::Count(state.purge_dead(before, cause, at))
             }
+            Command::Clear => Outcome::Count(state.clear(at)),
             Command::Pause(paused) => {
                 state.pause(paused);
                 Outcome::Done(Ok(()))

@@ -217,6 +217,10 @@ impl Queue for PostgresQueue {
         self.change("purge dead letters", self.0.store.purge_dead(before, cause)).await
     }
 
+    async fn clear(&self) -> Result<u64> {
+        self.change("clear queue", self.0.store.clear(self.now())).await
+    }
+
     async fn set_paused(&self, paused: bool) -> Result<()> {
         self.ask("pause queue", self.0.store.set_paused(paused)).await
     }

@@ -448,6 +448,14 @@ impl Store {
         Ok(done.map_err(|cause| failed("purge dead letters", cause))?.rows_affected())
     }
 
+    pub(super) async fn clear(&self, now: Timestamp) -> Result<u64> {
+        // A lease that is over holds nothing.
+        self.pass(now).await?;
+        let gone = "DELETE FROM infra_messaging.message WHERE queue = $1 AND lease IS NULL";
+        let done = sqlx::query(gone).bind(&self.queue).execute(&self.pool).await;
+        Ok(done.map_err(|cause| failed("clear queue", cause))?.rows_affected())
+    }
+
     pub(super) async fn set_paused(&self, paused: bool) -> Result<()> {
         let set = "UPDATE infra_messaging.queue SET is_paused = $2 WHERE name = $1";
         let done = sqlx::query(set).bind(&self.queue).bind(paused).execute(&self.pool).await;

@@ -84,20 +84,6 @@ impl DurableQueue {
     pub fn drain(&self) {
         self.0.drain();
     }
-
-    /// Removes everything that nobody has in hand, delayed messages too, and returns how much it
-    /// was.
-    ///
-    /// # Errors
-    ///
-    /// What the store fails with.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves it done, and perhaps not yet written.
-    pub async fn clear(&self) -> Result<u64> {
-        self.0.clear().await
-    }
 }
 
 fn restore(options: Options, stored: stored::Stored, at: Moment) -> State {

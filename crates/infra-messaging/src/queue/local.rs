@@ -165,13 +165,6 @@ impl Local {
         self.0.wake_all();
     }
 
-    pub(crate) async fn clear(&self) -> Result<u64> {
-        let (count, written) = self.0.with(self.0.durability(), State::clear);
-        written.wait().await?;
-        self.0.room.notify_waiters();
-        Ok(count)
-    }
-
     fn hand(&self, taken: Taken) -> Delivery {
         let Taken { number, lease, message, attempts, published } = taken;
         let held = Held { queue: self.clone(), number, lease };
@@ -331,6 +324,13 @@ impl Queue for Local {
         Ok(count)
     }
 
+    async fn clear(&self) -> Result<u64> {
+        let (count, written) = self.0.with(self.0.durability(), State::clear);
+        self.0.room.notify_waiters();
+        written.wait().await?;
+        Ok(count)
+    }
+
     async fn set_paused(&self, paused: bool) -> Result<()> {
         let ((), written) = self.0.with(self.0.durability(), |state, _| state.pause(paused));
         written.wait().await
@@ -425,6 +425,10 @@ macro_rules! delegate_queue {
                 cause: Option<infra_core::queue::Cause>,
             ) -> infra_core::Result<u64> {
                 self.0.purge_dead(before, cause).await
+            }
+
+            async fn clear(&self) -> infra_core::Result<u64> {
+                self.0.clear().await
             }
 
             async fn set_paused(&self, paused: bool) -> infra_core::Result<()> {

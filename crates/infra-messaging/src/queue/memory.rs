@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use infra_core::{Clock, Result, id::QueueName};
+use infra_core::{Clock, id::QueueName};
 
 use super::{
     local::{Local, delegate_queue},
@@ -35,20 +35,6 @@ impl MemoryQueue {
     /// whoever waits is told that it is over.
     pub fn drain(&self) {
         self.0.drain();
-    }
-
-    /// Removes everything that nobody has in hand, delayed messages too, and returns how much it
-    /// was.
-    ///
-    /// # Errors
-    ///
-    /// None; the durable queue's has some.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves it done.
-    pub async fn clear(&self) -> Result<u64> {
-        self.0.clear().await
     }
 }
 

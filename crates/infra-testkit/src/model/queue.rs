@@ -315,6 +315,14 @@ impl Queue for ModelQueue {
         }))
     }
 
+    async fn clear(&self) -> Result<u64> {
+        Ok(self.with(|state, _| {
+            let count = state.entries.len();
+            state.entries.retain(|entry| entry.lease.is_some());
+            (count - state.entries.len()) as u64
+        }))
+    }
+
     async fn set_paused(&self, paused: bool) -> Result<()> {
         self.with(|state, _| state.is_paused = paused);
         Ok(())

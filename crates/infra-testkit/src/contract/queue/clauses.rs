@@ -215,6 +215,27 @@ pub async fn purged(queue: Store) -> Verdict {
     Ok(())
 }
 
+/// To clear removes what waits and what is delayed; what is in hand, dead letters and the queue itself
+/// stay.
+pub async fn cleared(queue: Store) -> Verdict {
+    say(&queue, message("dead")?).await?;
+    take(&queue).await?.dead_letter("no").await?;
+    say(&queue, message("held")?).await?;
+    let held = take(&queue).await?;
+    say(&queue, message("ready")?.key("room")).await?;
+    say(&queue, message("behind it")?.key("room")).await?;
+    say(&queue, message("later")?.delay(Duration::from_hours(1))).await?;
+    ensure_eq!(queue.clear().await?, 3, "messages that were in nobody's hand");
+    let stats = queue.stats().await?;
+    let left = (stats.ready, stats.delayed, stats.leased, stats.dead);
+    ensure_eq!(left, (0, 0, 1, 1), "ready, delayed, leased and dead after that");
+    held.ack().await?;
+    ensure_eq!(queue.clear().await?, 0, "messages of an empty queue");
+    say(&queue, message("next")?.key("room")).await?;
+    ensure_eq!(word(&take(&queue).await?)?, "next", "what came after that");
+    Ok(())
+}
+
 /// Publishes a message and lets it fail until it is dead.
 async fn take_failing(queue: &Store) -> Verdict {
     say(queue, message("fails")?).await?;

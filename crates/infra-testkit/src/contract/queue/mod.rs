@@ -79,6 +79,7 @@ macro_rules! queue_contract {
                 replayed_whole,
                 paused,
                 purged,
+                cleared,
                 peeked,
                 accounted,
             ],

@@ -53,6 +53,8 @@ pub enum Bug {
     PurgesAll,
     /// A purge does not look at the cause.
     PurgesCauses,
+    /// What is delayed is not cleared.
+    ClearsReady,
     /// The history of a dead letter is gone.
     Forgetful,
     /// A panic of a handler counts as nothing.
@@ -63,7 +65,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, and the clause that catches it.
-    pub const ALL: [(Self, &'static str); 20] = [
+    pub const ALL: [(Self, &'static str); 21] = [
         (Self::ForgetsCrashed, "acknowledged_or_again"),
         (Self::TwoHands, "one_at_a_time"),
         (Self::Unordered, "order_per_key"),
@@ -81,6 +83,7 @@ impl Bug {
         (Self::NeverPaused, "paused"),
         (Self::PurgesAll, "purged"),
         (Self::PurgesCauses, "purged"),
+        (Self::ClearsReady, "cleared"),
         (Self::Forgetful, "accounted"),
         (Self::CrashIsRelease, "accounted"),
         (Self::PeekTakes, "peeked"),
@@ -269,6 +272,20 @@ impl Queue for Wrong {
             Bug::PurgesCauses => self.right.purge_dead(before, None).await,
             _ => self.right.purge_dead(before, cause).await,
         }
+    }
+
+    async fn clear(&self) -> Result<u64> {
+        if self.bug != Bug::ClearsReady {
+            return self.right.clear().await;
+        }
+        let mut count = 0;
+        while 0 < self.right.stats().await?.ready {
+            for delivery in self.right.receive(1, Duration::from_mins(1)).await? {
+                delivery.ack().await?;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     async fn set_paused(&self, paused: bool) -> Result<()> {
