@@ -15,6 +15,10 @@ pub enum Role {
     Bus,
     /// Where limits are counted.
     Limiter,
+    /// The queues of the server's own tasks.
+    Queues,
+    /// What servers have read for each other.
+    Cache,
 }
 
 impl Role {
@@ -26,15 +30,21 @@ impl Role {
             Self::Archive => "archive",
             Self::Bus => "bus",
             Self::Limiter => "limiter",
+            Self::Queues => "queues",
+            Self::Cache => "cache",
         }
     }
 
+    const fn takes_memory(self) -> bool {
+        !matches!(self, Self::Queues)
+    }
+
     const fn takes_files(self) -> bool {
-        !matches!(self, Self::Bus | Self::Limiter)
+        matches!(self, Self::Events | Self::Documents | Self::Archive)
     }
 
     const fn takes_postgres(self) -> bool {
-        cfg!(feature = "postgres") && matches!(self, Self::Events | Self::Documents)
+        cfg!(feature = "postgres") && matches!(self, Self::Events | Self::Documents | Self::Queues)
     }
 
     const fn takes_buckets(self) -> bool {
@@ -42,11 +52,23 @@ impl Role {
     }
 
     const fn takes_nats(self) -> bool {
-        cfg!(feature = "nats") && matches!(self, Self::Bus)
+        cfg!(feature = "nats") && matches!(self, Self::Bus | Self::Queues)
     }
 
     const fn takes_redis(self) -> bool {
-        cfg!(feature = "redis") && matches!(self, Self::Limiter)
+        cfg!(feature = "redis") && matches!(self, Self::Limiter | Self::Cache)
+    }
+
+    /// Reads the URL of a server.
+    #[cfg(any(feature = "postgres", feature = "nats", feature = "redis"))]
+    fn server(self, url: &str) -> Result<ServerUrl, String> {
+        match url.split_once("://") {
+            Some((_, rest)) if !rest.is_empty() => Ok(ServerUrl(url.to_owned())),
+            _ => {
+                let scheme = url.split(':').next().unwrap_or_default();
+                Err(format!("`{scheme}:` names no server; it takes {}", self.known()))
+            }
+        }
     }
 
     /// Returns what it takes, for a message.
@@ -67,8 +89,10 @@ impl Role {
         if self.takes_redis() {
             forms.push("`redis://HOST`");
         }
-        forms.push("`memory:`");
-        forms.join(" or ")
+        if self.takes_memory() {
+            forms.push("`memory:`");
+        }
+        if forms.is_empty() { "none that is built in".to_owned() } else { forms.join(" or ") }
     }
 }
 
@@ -113,10 +137,10 @@ pub enum Backend {
     /// In a bucket of S3, by its whole address; for the archive alone.
     #[cfg(feature = "s3")]
     Bucket(String),
-    /// On NATS servers; only the bus.
+    /// On NATS servers; the bus and queues.
     #[cfg(feature = "nats")]
     Nats(ServerUrl),
-    /// In a Redis; only limits.
+    /// In a Redis; limits and what is cached.
     #[cfg(feature = "redis")]
     Redis(ServerUrl),
 }
@@ -133,38 +157,24 @@ impl Backend {
         };
         let path = rest.strip_prefix("//").unwrap_or(rest);
         match (scheme, path) {
-            ("memory", "") => Ok(Self::Memory),
-            ("memory", _) => Err(format!("`{url}`: nothing may follow `memory:`")),
+            ("memory", "") if role.takes_memory() => Ok(Self::Memory),
+            ("memory", _) if role.takes_memory() => {
+                Err(format!("`{url}`: nothing may follow `memory:`"))
+            }
             ("file", "") if role.takes_files() => Err(format!("`{url}` names no folder")),
             ("file", folder) if role.takes_files() => Ok(Self::Files(PathBuf::from(folder))),
             #[cfg(feature = "postgres")]
             ("postgres" | "postgresql", _) if role.takes_postgres() => {
-                if rest.starts_with("//") && !path.is_empty() {
-                    Ok(Self::Postgres(ServerUrl(url.to_owned())))
-                } else {
-                    Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
-                }
+                role.server(url).map(Self::Postgres)
             }
             #[cfg(feature = "s3")]
             ("s3", bucket) if role.takes_buckets() && !bucket.is_empty() => {
                 Ok(Self::Bucket(url.to_owned()))
             }
             #[cfg(feature = "nats")]
-            ("nats", _) if role.takes_nats() => {
-                if rest.starts_with("//") && !path.is_empty() {
-                    Ok(Self::Nats(ServerUrl(url.to_owned())))
-                } else {
-                    Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
-                }
-            }
+            ("nats", _) if role.takes_nats() => role.server(url).map(Self::Nats),
             #[cfg(feature = "redis")]
-            ("redis", _) if role.takes_redis() => {
-                if rest.starts_with("//") && !path.is_empty() {
-                    Ok(Self::Redis(ServerUrl(url.to_owned())))
-                } else {
-                    Err(format!("`{scheme}:` names no server; it takes {}", role.known()))
-                }
-            }
+            ("redis", _) if role.takes_redis() => role.server(url).map(Self::Redis),
             ("postgres" | "postgresql" | "redis" | "nats" | "s3", _) => {
                 Err(format!("`{scheme}` is not built in for it; it takes {}", role.known()))
             }
@@ -242,6 +252,24 @@ mod tests {
         assert_eq!(nats.to_string(), "nats://bus:4222");
         let refused = Backend::parse(Role::Bus, "nats://").unwrap_err();
         assert_eq!(refused, "`nats:` names no server; it takes `nats://HOST` or `memory:`");
+    }
+
+    #[test]
+    fn tasks_and_what_is_cached_have_places_of_their_own() {
+        assert_eq!(Backend::parse(Role::Cache, "memory:"), Ok(Backend::Memory));
+        let refused = Backend::parse(Role::Queues, "memory:").unwrap_err();
+        assert!(refused.starts_with("`memory` is no scheme for it; it takes "), "{refused}");
+        assert!(Backend::parse(Role::Queues, "file:/x").unwrap_err().contains("no scheme for it"));
+        assert!(Backend::parse(Role::Cache, "nats://x").unwrap_err().contains("not built in"));
+        #[cfg(feature = "nats")]
+        assert!(matches!(Backend::parse(Role::Queues, "nats://bus"), Ok(Backend::Nats(_))));
+        #[cfg(feature = "postgres")]
+        assert!(matches!(
+            Backend::parse(Role::Queues, "postgres://db/x"),
+            Ok(Backend::Postgres(_))
+        ));
+        #[cfg(feature = "redis")]
+        assert!(matches!(Backend::parse(Role::Cache, "redis://r"), Ok(Backend::Redis(_))));
     }
 
     #[cfg(feature = "redis")]

@@ -130,6 +130,14 @@ pub struct Options {
     /// [default: memory:].
     #[arg(long, env = "GAME_SERVER_BUS", value_name = "URL")]
     pub bus: Option<String>,
+    /// Where tasks wait, such as games for the archive: `nats://HOST` or
+    /// `postgres://USER@HOST/DATABASE` where that is built in [default: with the documents].
+    #[arg(long, env = "GAME_SERVER_QUEUES", value_name = "URL")]
+    pub queues: Option<String>,
+    /// Where servers keep what they have read for each other, such as leaderboards: `memory:` for
+    /// each its own, or `redis://HOST` where that is built in [default: memory:].
+    #[arg(long, env = "GAME_SERVER_CACHE", value_name = "URL")]
+    pub cache: Option<String>,
     /// What is logged, as in `info` or `info,game_server=debug` [default: info].
     #[arg(long, env = "GAME_SERVER_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -250,6 +258,8 @@ impl Options {
             documents: self.documents.or(weaker.documents),
             archive: self.archive.or(weaker.archive),
             bus: self.bus.or(weaker.bus),
+            queues: self.queues.or(weaker.queues),
+            cache: self.cache.or(weaker.cache),
             log: self.log.or(weaker.log),
             log_format: self.log_format.or(weaker.log_format),
             log_folder: self.log_folder.or(weaker.log_folder),

@@ -52,6 +52,10 @@ pub struct Settings {
     pub archive: Backend,
     /// How it is told which rooms change.
     pub bus: Backend,
+    /// Where tasks wait; none for the document store.
+    pub queues: Option<Backend>,
+    /// Where servers keep what they have read for each other.
+    pub cache: Backend,
     /// What is logged.
     pub log: String,
     /// How an entry of the log is written.
@@ -103,17 +107,19 @@ impl Settings {
         let limits = Limits::of(&options, connections_per_address)?;
         let log_files = log::files(&options)?;
         let data = options.data.unwrap_or_else(|| PathBuf::from("data"));
+        let parsed = |role: Role, url: &str| {
+            Backend::parse(role, url).map_err(|why| ConfigError::new(role.option(), why))
+        };
         let stored = |role: Role, url: Option<&String>| match url {
-            Some(url) => {
-                Backend::parse(role, url).map_err(|why| ConfigError::new(role.option(), why))
-            }
+            Some(url) => parsed(role, url),
             None => Ok(Backend::Files(data.join(role.option()))),
         };
         let events = stored(Role::Events, options.events.as_ref())?;
         let documents = stored(Role::Documents, options.documents.as_ref())?;
         let archive = stored(Role::Archive, options.archive.as_ref())?;
-        let bus = Backend::parse(Role::Bus, options.bus.as_deref().unwrap_or("memory:"))
-            .map_err(|why| ConfigError::new(Role::Bus.option(), why))?;
+        let bus = parsed(Role::Bus, options.bus.as_deref().unwrap_or("memory:"))?;
+        let queues = options.queues.as_deref().map(|url| parsed(Role::Queues, url)).transpose()?;
+        let cache = parsed(Role::Cache, options.cache.as_deref().unwrap_or("memory:"))?;
         let settings = Self {
             limits,
             addr: options.addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -124,6 +130,8 @@ impl Settings {
             documents,
             archive,
             bus,
+            queues,
+            cache,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: options.log_format.unwrap_or_default(),
             log_files,

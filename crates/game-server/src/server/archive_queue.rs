@@ -6,16 +6,14 @@
 //! games wait in the queue. A game that is broken itself is a dead letter, which the queue's health
 //! shows, and is tried once more by each start.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use infra_core::{
-    Clock, Result,
+    Result,
     codec::Payload,
     event::RecordedEvent,
     health::{Finding, HealthCheck},
     lifecycle::Stop,
-    store::{Batch, DocumentStore},
+    store::Batch,
 };
 use infra_messaging::handler::Job;
 use infra_observability::trace::traced_result;
@@ -23,6 +21,7 @@ use infra_observability::trace::traced_result;
 use super::{
     archivist::{Archivist, Ended},
     projection::{Checkpoint, Projection},
+    task_queue::Place,
     tasks::{Home, Tasks, failure},
 };
 
@@ -34,12 +33,9 @@ const CAPACITY: usize = 10_000;
 pub(super) struct ArchiveQueue(Tasks);
 
 impl ArchiveQueue {
-    pub(super) async fn open(
-        documents: Arc<dyn DocumentStore>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
+    pub(super) async fn open(place: Place) -> Result<Self> {
         let (queue, name) = ("archive", "archive queue");
-        Tasks::open(Home { queue, name, capacity: CAPACITY, documents, clock }).await.map(Self)
+        Tasks::open(Home { queue, name, capacity: CAPACITY, place }).await.map(Self)
     }
 
     /// Archives games until the service stops.
@@ -88,13 +84,14 @@ impl Projection for ArchiveQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use infra_core::{
-        SystemClock,
+        Clock, SystemClock,
         archive::ArchiveStore,
         event::{Append, EventStore, NewEvent},
         id::{EventId, EventType, StreamName},
         lifecycle::Shutdown,
-        queue::Queue as _,
         random::Random,
         version::Expected,
     };
@@ -124,7 +121,8 @@ mod tests {
 
         async fn open(documents: &Arc<Documents>, clock: &Arc<dyn Clock>) -> ArchiveQueue {
             let documents = Arc::<Documents>::clone(documents);
-            ArchiveQueue::open(documents, Arc::clone(clock)).await.unwrap()
+            let place = Place { documents, backend: None, clock: Arc::clone(clock) };
+            ArchiveQueue::open(place).await.unwrap()
         }
 
         async fn end_game(&self, room: &str, body: &Value) {
@@ -150,7 +148,7 @@ mod tests {
             let (events, archive) = (Arc::clone(&self.events), Arc::clone(&self.archive));
             self.follow().await;
             // Nothing more comes, so the work ends by itself.
-            self.queue.0.queue().drain();
+            self.queue.0.drain();
             self.queue.run(Archivist { events, archive }, Shutdown::new().stop()).await;
             let archived = self.archive.list("games", "", 9).await.unwrap().len();
             (archived, self.queue.0.queue().stats().await.unwrap().dead)

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, Result, archive::ArchiveStore, event::EventStore, health::HealthCheck, pubsub::PubSub,
-    store::DocumentStore,
+    Clock, Result, archive::ArchiveStore, cache::Cache, event::EventStore, health::HealthCheck,
+    pubsub::PubSub, store::DocumentStore,
 };
 use infra_events::{LogEventStore, MemoryEventStore, Mode};
 use infra_messaging::MemoryPubSub;
@@ -16,6 +16,10 @@ use crate::config::{Backend, Recovery, Settings};
 
 /// How many messages of the bus may wait for a subscriber.
 const MAILBOX: usize = 256;
+
+/// What all keys of the cache begin with.
+#[cfg(feature = "redis")]
+const CACHE_PREFIX: &str = "game-server";
 
 /// The stores of a server.
 #[derive(Debug, Clone)]
@@ -28,6 +32,8 @@ pub struct Backends {
     pub archive: Arc<dyn ArchiveStore>,
     /// Who is told what has changed.
     pub bus: Arc<dyn PubSub>,
+    /// What servers have read for each other; none if each keeps its own.
+    pub cache: Option<Arc<dyn Cache>>,
     /// What is to be watched of them.
     pub checks: Vec<Arc<dyn HealthCheck>>,
     /// What has to be closed, in this order.
@@ -103,6 +109,14 @@ impl Backends {
             tracing::info!(bus = %url, "bus connected");
             backends.bus = Arc::new(bus);
         }
+        #[cfg(feature = "redis")]
+        if let Backend::Redis(url) = &settings.cache {
+            let options = infra_cache::redis::RedisOptions::new(url.whole(), CACHE_PREFIX);
+            let cache = infra_cache::redis::RedisCache::connect(options, Arc::clone(clock));
+            let cache = Box::pin(cache).await?;
+            tracing::info!(cache = %url, "cache connected");
+            backends.cache = Some(Arc::new(cache));
+        }
         Ok(backends)
     }
 
@@ -125,6 +139,7 @@ impl Backends {
             documents: documents.store,
             archive: Arc::new(Archive::in_memory()),
             bus: Arc::new(MemoryPubSub::new(MAILBOX)),
+            cache: None,
             checks: documents.check.into_iter().chain(events.check).collect(),
             open: events.closing.into_iter().chain(documents.closing).collect(),
         }

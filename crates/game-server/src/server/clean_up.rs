@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
     codec::Payload,
     event::RecordedEvent,
     health::{Finding, HealthCheck},
     id::StreamName,
     lifecycle::Stop,
     snapshot::SnapshotStore as _,
-    store::{Batch, DocumentStore},
+    store::Batch,
 };
 use infra_messaging::handler::Job;
 use infra_persistence::Snapshots;
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     projection::{Checkpoint, Projection},
+    task_queue::Place,
     tasks::{Home, Tasks, failure},
 };
 use crate::{
@@ -49,13 +50,10 @@ pub(super) struct CleanUp {
 }
 
 impl CleanUp {
-    pub(super) async fn open(
-        documents: Arc<dyn DocumentStore>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
-        let snapshots = Snapshots::new(Arc::clone(&documents))?;
+    pub(super) async fn open(place: Place) -> Result<Self> {
+        let snapshots = Snapshots::new(Arc::clone(&place.documents))?;
         let (queue, name) = ("clean-up", "clean-up queue");
-        let home = Home { queue, name, capacity: CAPACITY, documents, clock };
+        let home = Home { queue, name, capacity: CAPACITY, place };
         Ok(Self { tasks: Tasks::open(home).await?, snapshots })
     }
 
@@ -121,14 +119,13 @@ mod tests {
     use std::time::Duration;
 
     use infra_core::{
-        SystemClock,
+        Clock, SystemClock,
         event::{Append, EventStore, NewEvent},
         id::{Collection, EventId, EventType},
         lifecycle::Shutdown,
-        queue::Queue as _,
         random::Random,
         snapshot::Snapshot,
-        store::Scan,
+        store::{DocumentStore, Scan},
         version::{Expected, Version},
     };
     use infra_events::MemoryEventStore;
@@ -142,6 +139,11 @@ mod tests {
 
     fn stream(room: &str) -> StreamName {
         StreamName::new(format!("room-{room}")).unwrap()
+    }
+
+    async fn open(documents: &Arc<dyn DocumentStore>, clock: &Arc<dyn Clock>) -> CleanUp {
+        let (documents, clock) = (Arc::clone(documents), Arc::clone(clock));
+        CleanUp::open(Place { documents, backend: None, clock }).await.unwrap()
     }
 
     /// Gives each room two tokens and a snapshot.
@@ -190,7 +192,7 @@ mod tests {
             events.append(Append::to(stream(room), Expected::Absent, over)).await.unwrap();
         }
         let run_for = async |time: Duration| {
-            let clean_up = CleanUp::open(Arc::clone(&documents), Arc::clone(&clock)).await.unwrap();
+            let clean_up = open(&documents, &clock).await;
             let (events, documents) = (Arc::clone(&events), Arc::clone(&documents));
             let follower = Follower::new(events, documents, clean_up.clone()).unwrap();
             follower.catch_up().await.unwrap();
@@ -215,7 +217,7 @@ mod tests {
     async fn a_room_whose_end_the_log_has_lost_is_not_cleaned_up() {
         let clock = SystemClock::shared();
         let documents: Arc<dyn DocumentStore> = Arc::new(ModelDocuments::new(Arc::clone(&clock)));
-        let clean_up = CleanUp::open(Arc::clone(&documents), Arc::clone(&clock)).await.unwrap();
+        let clean_up = open(&documents, &clock).await;
         let ended = Arc::new(MemoryEventStore::new(Arc::clone(&clock)));
         let id = EventId::generate(clock.wall(), &Random::from_system());
         let kind = EventType::new("game_ended").unwrap();

@@ -20,6 +20,7 @@ mod public;
 mod replays;
 mod running;
 mod standings;
+mod task_queue;
 mod tasks;
 mod trail;
 mod unfinished;

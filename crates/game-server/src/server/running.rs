@@ -25,6 +25,7 @@ use super::{
     public::{self, Public},
     replays::Replays,
     standings::Standings,
+    task_queue::Place,
     unfinished::Unfinished,
 };
 use crate::{
@@ -161,11 +162,12 @@ impl Server {
         let rooms = open_rooms(&settings, &backends, &clock, &core).await?;
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
         let failed = |error| StartError::new("follow the games", error);
-        let archive_queue = archive(&backends, &clock, &core).await.map_err(failed)?;
+        let place = place(&settings, &backends, &clock);
+        let archive_queue = archive(&backends, place.clone(), &core).await.map_err(failed)?;
         let mut checks = checks(backends.checks.clone(), &settings.data, &clock);
         // Tasks that wait are no reason to turn players away.
         checks.push((Group::Info, Arc::new(archive_queue)));
-        let clean_up = clean_up(&backends, &clock, &core).await.map_err(failed)?;
+        let clean_up = clean_up(&backends, place, &core).await.map_err(failed)?;
         checks.push((Group::Info, Arc::new(clean_up)));
         // Without a shared limiter the server goes on with its share.
         checks.extend(rooms.limits.health().map(|limiter| (Group::Info, limiter)));
@@ -368,16 +370,22 @@ async fn go_on(
     Ok(())
 }
 
+/// Returns where tasks wait.
+fn place(settings: &Settings, backends: &Backends, clock: &Arc<dyn Clock>) -> Place {
+    let (documents, clock) = (Arc::clone(&backends.documents), Arc::clone(clock));
+    Place { documents, backend: settings.queues.clone(), clock }
+}
+
 /// Archives finished games from the log, behind the games.
 async fn archive(
     backends: &Backends,
-    clock: &Arc<dyn Clock>,
+    place: Place,
     core: &Shutdown,
 ) -> infra_core::Result<ArchiveQueue> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
     let archivist =
         Archivist { events: Arc::clone(&events), archive: Arc::clone(&backends.archive) };
-    let queue = ArchiveQueue::open(Arc::clone(&documents), Arc::clone(clock)).await?;
+    let queue = ArchiveQueue::open(place).await?;
     let follower = Follower::new(events, documents, queue.clone())?;
     let (working, stop) = (queue.clone(), core.stop());
     core.spawn(async move { working.run(archivist, stop).await });
@@ -389,11 +397,11 @@ async fn archive(
 /// Removes what rooms that are over leave behind.
 async fn clean_up(
     backends: &Backends,
-    clock: &Arc<dyn Clock>,
+    place: Place,
     core: &Shutdown,
 ) -> infra_core::Result<CleanUp> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let clean_up = CleanUp::open(Arc::clone(&documents), Arc::clone(clock)).await?;
+    let clean_up = CleanUp::open(place).await?;
     let follower = Follower::new(events, documents, clean_up.clone())?;
     let (working, stop) = (clean_up.clone(), core.stop());
     core.spawn(async move { working.run(stop).await });
@@ -409,7 +417,8 @@ fn follow_standings(
     core: &Shutdown,
 ) -> infra_core::Result<Standings> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let standings = Standings::new(Arc::clone(&events), Arc::clone(&documents), Arc::clone(clock))?;
+    let stores = (Arc::clone(&events), Arc::clone(&documents));
+    let standings = Standings::new(stores, backends.cache.clone(), Arc::clone(clock))?;
     let follower = Follower::new(events, documents, standings.clone())?;
     let stop = core.stop();
     core.spawn(async move { follower.run(stop).await });

@@ -7,9 +7,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use infra_cache::LocalCache;
+use infra_cache::{Tiered, TieredBuilder};
 use infra_core::{
     Clock, Error, ErrorKind, Result,
+    cache::Cache,
     event::{Direction, EventStore, RecordedEvent},
     id::EventId,
     machine::StateMachine as _,
@@ -48,20 +49,25 @@ pub(super) struct Standings {
     documents: Arc<dyn DocumentStore>,
     statistics: PlayerStatistics,
     histories: Histories,
-    boards: LocalCache<Asked, Leaderboard>,
+    boards: Tiered<Leaderboard>,
     clock: Arc<dyn Clock>,
 }
 
 impl Standings {
+    /// Counts results in `documents`; servers that share a cache look once for all of them.
     pub(super) fn new(
-        events: Arc<dyn EventStore>,
-        documents: Arc<dyn DocumentStore>,
+        (events, documents): (Arc<dyn EventStore>, Arc<dyn DocumentStore>),
+        cache: Option<Arc<dyn Cache>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let statistics = PlayerStatistics::new(Arc::clone(&documents), IN_MEMORY)?;
         let histories = Histories::new(Arc::clone(&documents))?;
         let options = infra_cache::Options::new(BOARDS).ttl(FRESH);
-        let boards = LocalCache::new(options, Arc::clone(&clock));
+        let mut boards = TieredBuilder::new(options, Arc::clone(&clock));
+        if let Some(cache) = cache {
+            boards = boards.remote(cache);
+        }
+        let boards = boards.build();
         Ok(Self { events, documents, statistics, histories, boards, clock })
     }
 
@@ -73,7 +79,7 @@ impl Standings {
     /// Returns the first in an order; many who ask at once cost one look.
     pub(super) async fn leaderboard(&self, asked: Asked) -> Result<Leaderboard> {
         let (statistics, now) = (self.statistics.clone(), self.clock.wall());
-        let load = || async move {
+        let load = move || async move {
             let order = match asked.by {
                 Leading::Wins => Order::Wins,
                 Leading::Score => Order::Score,
@@ -90,7 +96,8 @@ impl Standings {
             let rows = rows.iter().map(leader).collect();
             Ok(Leaderboard { by: asked.by, over: asked.over, rows, total })
         };
-        self.boards.get_or_load(&asked, load).await
+        let Asked { by, over } = asked;
+        self.boards.get_or_load(&format!("leaderboard {by:?} {over:?}"), load).await
     }
 
     /// Answers a request for a leaderboard.

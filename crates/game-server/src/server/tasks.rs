@@ -1,29 +1,27 @@
-//! A durable queue of the server's own tasks, which is opened again should its store fail.
+//! A queue of the server's own tasks, which is opened again should it fail.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
-    Clock, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
     health::{Finding, HealthCheck},
-    id::QueueName,
     lifecycle::Stop,
     queue::{Message, Queue},
     random::Random,
     store::DocumentStore,
 };
 use infra_messaging::{
-    DurableQueue, Mint, Options, QueueHealth,
+    Mint, QueueHealth,
     handler::{Failure, Job, Schedule, Worker},
 };
 use parking_lot::Mutex;
 use tower::Service;
 
+use super::task_queue::{Place, TaskQueue};
+
 /// How many tasks are worked on at a time.
 const AT_ONCE: usize = 2;
-
-/// In how many processes that ended a task may have been in hand before it is a dead letter.
-const MAX_CRASHES: u32 = 10;
 
 /// How many dead letters are tried once more at a start.
 const MAX_REPLAYS: usize = 10_000;
@@ -40,8 +38,7 @@ pub(super) struct Home {
     pub(super) name: &'static str,
     /// How many tasks may wait; behind that they are refused, and the follower asks again each second.
     pub(super) capacity: usize,
-    pub(super) documents: Arc<dyn DocumentStore>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) place: Place,
 }
 
 /// A queue of tasks. Clones are the same queue.
@@ -49,7 +46,7 @@ pub(super) struct Home {
 pub(super) struct Tasks {
     home: Home,
     /// It is another one after the store failed.
-    queue: Arc<Mutex<DurableQueue>>,
+    queue: Arc<Mutex<TaskQueue>>,
     mint: Mint,
 }
 
@@ -62,10 +59,8 @@ pub(super) fn failure(error: &Error) -> Failure {
 }
 
 impl Home {
-    async fn open(&self) -> Result<DurableQueue> {
-        let options = Options::new(self.capacity).max_failures(u32::MAX).max_crashes(MAX_CRASHES);
-        let (name, documents) = (QueueName::new(self.queue)?, Arc::clone(&self.documents));
-        DurableQueue::open(documents, name, options, Arc::clone(&self.clock)).await
+    async fn open(&self) -> Result<TaskQueue> {
+        self.place.open(self.queue, self.capacity).await
     }
 
     fn warn(&self, error: &Error, what: &str) {
@@ -78,15 +73,22 @@ impl Tasks {
     /// Opens the queue; what was given up in the last process is tried once more.
     pub(super) async fn open(home: Home) -> Result<Self> {
         let queue = home.open().await?;
-        for letter in queue.dead_letters(MAX_REPLAYS).await? {
-            queue.replay(letter.message.id).await?;
+        let port = queue.port();
+        for letter in port.dead_letters(MAX_REPLAYS).await? {
+            port.replay(letter.message.id).await?;
         }
-        let mint = Mint::new(Arc::clone(&home.clock), Random::from_system());
+        let mint = Mint::new(Arc::clone(&home.place.clock), Random::from_system());
         Ok(Self { home, queue: Arc::new(Mutex::new(queue)), mint })
     }
 
-    pub(super) fn queue(&self) -> DurableQueue {
-        self.queue.lock().clone()
+    pub(super) fn queue(&self) -> Arc<dyn Queue> {
+        self.queue.lock().port()
+    }
+
+    /// Ends the work once the queue is empty.
+    #[cfg(test)]
+    pub(super) fn drain(&self) {
+        self.queue.lock().drain();
     }
 
     pub(super) const fn mint(&self) -> &Mint {
@@ -94,7 +96,7 @@ impl Tasks {
     }
 
     pub(super) fn documents(&self) -> &Arc<dyn DocumentStore> {
-        &self.home.documents
+        &self.home.place.documents
     }
 
     /// Publishes tasks, as safely as the store can.
@@ -121,7 +123,8 @@ impl Tasks {
             }
         }
         // What was given back is written before the stores end.
-        if let Err(error) = self.queue().close().await {
+        let queue = self.queue.lock().clone();
+        if let Err(error) = queue.close().await {
             self.home.warn(&error, "task queue not closed");
         }
     }
@@ -132,7 +135,7 @@ impl Tasks {
         S::Future: Send,
     {
         let retries = Schedule::exponential(PAUSE, 2.0, u32::MAX).jitter(0.5);
-        let worker = Worker::new(Arc::new(self.queue()), work)
+        let worker = Worker::new(self.queue(), work)
             .concurrency(AT_ONCE)
             .schedule(retries, Random::from_system())
             .grace(Duration::from_secs(1));
@@ -147,7 +150,7 @@ impl HealthCheck for Tasks {
     }
 
     async fn check(&self) -> Finding {
-        let health = QueueHealth::new(self.name(), Arc::new(self.queue()));
+        let health = QueueHealth::new(self.name(), self.queue());
         health.max_age(Duration::from_mins(5)).check().await
     }
 }
@@ -166,8 +169,8 @@ mod tests {
     /// Opens a queue that reads a store through `through`.
     async fn tasks(through: Arc<dyn DocumentStore>) -> Tasks {
         let (queue, name) = ("work", "work queue");
-        let clock = SystemClock::shared();
-        let home = Home { queue, name, capacity: 9, documents: through, clock };
+        let place = Place { documents: through, backend: None, clock: SystemClock::shared() };
+        let home = Home { queue, name, capacity: 9, place };
         Tasks::open(home).await.unwrap()
     }
 
@@ -182,10 +185,11 @@ mod tests {
         let message = |number: u32| before.mint().message(Payload::json(1, &number).unwrap());
         let (task, lost) = (message(7), message(8));
         before.publish(vec![task.clone()]).await.unwrap();
-        before.queue().close().await.unwrap();
+        let queue = before.queue.lock().clone();
+        queue.close().await.unwrap();
         let mut tasks = tasks(Arc::clone(&gone) as _).await;
         // It is opened again where the store is good, and the task waits.
-        tasks.home.documents = good;
+        tasks.home.place.documents = good;
         gone.close().await;
         tasks.publish(vec![lost]).await.unwrap_err();
         let shutdown = Shutdown::new();
@@ -210,7 +214,7 @@ mod tests {
         let task = tasks.mint().message(Payload::json(1, &7).unwrap());
         tasks.publish(vec![task]).await.unwrap();
         // Nothing more comes, so the work ends by itself once it is done.
-        tasks.queue().drain();
+        tasks.drain();
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
         let work = tower::service_fn(move |_: Job| {
@@ -223,6 +227,15 @@ mod tests {
         tasks.run(work, Shutdown::new().stop()).await;
         assert_eq!(count.load(SeqCst), 21);
         assert_eq!(tasks.queue().stats().await.unwrap().dead, 0);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_keeps_no_queues_is_refused() {
+        let backend = Some(crate::config::Backend::Memory);
+        let place = Place { documents: documents(), backend, clock: SystemClock::shared() };
+        let refused = place.open("work", 9).await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Unsupported);
+        assert!(refused.to_string().contains("queues in memory:"), "{refused}");
     }
 
     #[test]

@@ -189,6 +189,19 @@ async fn fast_host() -> Host {
     start_with(fast, infra_core::SystemClock::shared()).await
 }
 
+/// Starts a server on the whole stack, where that is built in.
+#[cfg(all(feature = "postgres", feature = "redis", feature = "nats", feature = "s3"))]
+async fn fast_host_on_servers() -> (Host, crate::stack::Stack) {
+    let stack = crate::stack::Stack::start().await;
+    let fast = game_server::config::Options { bot_delay: Some("10..20".to_owned()), ..options() };
+    (stack.host(fast).await, stack)
+}
+
+#[cfg(not(all(feature = "postgres", feature = "redis", feature = "nats", feature = "s3")))]
+async fn fast_host_on_servers() -> (Host, ()) {
+    (fast_host().await, ())
+}
+
 const TRICKY: &str = "<img src=x onerror=document.title='pwned'>";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,7 +342,7 @@ async fn travel_in_time(admin: &Browser) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_game_is_played_by_keyboard_on_a_narrow_page_with_every_control_named() {
-    let host = fast_host().await;
+    let (host, _stack) = fast_host_on_servers().await;
     let browser = Browser::open(500, 844).await;
     // Chromium's own window is at least 500 wide: the page is made narrow as a phone's.
     browser.page.goto("about:blank").await.unwrap();
@@ -342,8 +355,12 @@ async fn a_whole_game_is_played_by_keyboard_on_a_narrow_page_with_every_control_
     browser.find("#actions [data-key]").await.unwrap();
     assert_named(&browser).await;
     let mut presses = 0;
+    let mut seen = Vec::new();
     loop {
         let look = browser.look().await;
+        if seen.last() != Some(&look.table) {
+            seen.push(look.table.clone());
+        }
         let key = match look.wish() {
             Wish::Over => break,
             Wish::Wait => continue,
@@ -366,6 +383,7 @@ async fn a_whole_game_is_played_by_keyboard_on_a_narrow_page_with_every_control_
     let width =
         browser.page.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]);
     assert_eq!(width.await.unwrap(), true, "nothing is cut off at the side");
+    assert_replayed(&browser, &seen).await;
 }
 
 /// Moves the focus to what is wanted: along the hand by arrows, else by Tab.

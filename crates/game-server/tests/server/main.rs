@@ -35,11 +35,14 @@ mod play;
 #[path = "../../examples/drive/player.rs"]
 mod player;
 mod players;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod prometheus;
 mod raw;
 mod resume;
 mod rights;
 mod salvage;
+#[cfg(all(feature = "postgres", feature = "redis", feature = "nats", feature = "s3"))]
+mod stack;
 mod support;
 mod verify;

@@ -1,19 +1,21 @@
 //! Games that are kept in PostgreSQL, which goes away while they are played.
 
-use infra_core::SystemClock;
+use infra_core::{SystemClock, id::QueueName, queue::Queue as _};
+use infra_messaging::PostgresQueue;
 use infra_testkit::server::{Kind, Server};
 use serde_json::json;
 
 use crate::{
     play::play_on,
     player::Player,
-    support::{Host, act, ask, options, start_in, until},
+    support::{Host, act, ask, eventually, options, start_in, until},
 };
 
 /// Starts a server of a fast game whose events and documents are in the database at `url`.
 pub(crate) async fn start(folder: tempfile::TempDir, url: &str) -> Host {
-    let (events, documents) = (Some(url.to_owned()), Some(url.to_owned()));
-    let options = game_server::config::Options { events, documents, ..options() };
+    let there = Some(url.to_owned());
+    let (events, documents, queues) = (there.clone(), there.clone(), there);
+    let options = game_server::config::Options { events, documents, queues, ..options() };
     start_in(folder, options, SystemClock::shared()).await
 }
 
@@ -48,5 +50,13 @@ async fn a_game_in_postgresql_outlives_the_database_and_the_server() {
     let state = host.state_of(&mei.known.room).await;
     assert_eq!(state["status"], "completed");
     assert_eq!(host.events_of(&mei.known.room).await, mei.known.table.offset);
+    eventually("the room waits in PostgreSQL to be cleaned up", || async {
+        let name = QueueName::new("clean-up").unwrap();
+        let options = infra_messaging::Options::new(9);
+        let clock = SystemClock::shared();
+        let queue = PostgresQueue::connect(&url, name, options, clock).await.unwrap();
+        queue.stats().await.unwrap().delayed == 1
+    })
+    .await;
     host.stop().await;
 }
