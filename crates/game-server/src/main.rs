@@ -105,9 +105,12 @@ fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         if let Err(error) = std::io::stdout().write_all(told.as_bytes()) {
             tracing::warn!(error = &error as &dyn Error, %game, %admin, "addresses not printed");
         }
-        asked_to_stop().await?;
+        let is_lost = tokio::select! {
+            asked = asked_to_stop() => asked.map(|()| false)?,
+            () = server.lost() => true,
+        };
         server.stop().await;
-        Ok(())
+        if is_lost { Err("another process serves the same database".into()) } else { Ok(()) }
     })
 }
 

@@ -10,8 +10,11 @@ use infra_core::{
 use infra_events::{LogEventStore, MemoryEventStore, Mode};
 use infra_messaging::MemoryPubSub;
 use infra_persistence::{Archive, Documents};
+use tokio::sync::watch;
 
 use super::guarded::Guarded;
+#[cfg(feature = "postgres")]
+use super::tenure::Tenure;
 use crate::config::{Backend, Recovery, Settings};
 
 /// How many messages of the bus may wait for a subscriber.
@@ -36,6 +39,8 @@ pub struct Backends {
     pub cache: Option<Arc<dyn Cache>>,
     /// What is to be watched of them.
     pub checks: Vec<Arc<dyn HealthCheck>>,
+    /// Whether another process has served the same database since.
+    is_lost: Option<watch::Receiver<bool>>,
     /// What has to be closed, in this order.
     open: Vec<Arc<dyn Closing>>,
 }
@@ -59,7 +64,7 @@ macro_rules! closing {
 
 closing!(LogEventStore, Documents);
 #[cfg(feature = "postgres")]
-closing!(infra_events::PostgresEventStore, infra_persistence::PostgresDocuments);
+closing!(infra_events::PostgresEventStore, infra_persistence::PostgresDocuments, Tenure);
 
 /// A store that was opened, and what belongs to it.
 struct Opened<S: ?Sized> {
@@ -86,6 +91,23 @@ impl Backends {
     ///
     /// Dropping the future closes what was opened.
     pub async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self> {
+        #[cfg(feature = "postgres")]
+        let tenure = tenure(settings).await?;
+        let opened = Self::open_all(settings, clock).await;
+        #[cfg(feature = "postgres")]
+        if let Some(tenure) = tenure {
+            let Ok(mut backends) = opened else {
+                tenure.close().await;
+                return opened;
+            };
+            backends.is_lost = Some(tenure.is_lost());
+            backends.open.push(tenure);
+            return Ok(backends);
+        }
+        opened
+    }
+
+    async fn open_all(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self> {
         // It has nothing to close, so it comes before what has.
         let archive = archive(&settings.archive)?;
         let documents = documents(&settings.documents, clock).await?;
@@ -140,6 +162,7 @@ impl Backends {
             archive: Arc::new(Archive::in_memory()),
             bus: Arc::new(MemoryPubSub::new(MAILBOX)),
             cache: None,
+            is_lost: None,
             checks: documents.check.into_iter().chain(events.check).collect(),
             open: events.closing.into_iter().chain(documents.closing).collect(),
         }
@@ -169,6 +192,27 @@ impl Backends {
             store.close().await;
         }
     }
+
+    /// Waits until another process serves the same database; for ever if none can.
+    pub(super) async fn lost(&self) {
+        let is_told = match self.is_lost.clone() {
+            Some(mut is_lost) => is_lost.wait_for(|is_lost| *is_lost).await.is_ok(),
+            None => false,
+        };
+        if !is_told {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Takes the right to serve the database that holds the rooms, since other processes can reach it.
+#[cfg(feature = "postgres")]
+async fn tenure(settings: &Settings) -> Result<Option<Arc<Tenure>>> {
+    let Backend::Postgres(url) = &settings.events else { return Ok(None) };
+    let options = infra_persistence::PostgresOptions::new(url.whole());
+    let options = options.connections(1).patience(super::guarded::PATIENCE);
+    let leases = infra_persistence::PostgresLeases::connect(&options).await?;
+    Tenure::begin(Arc::new(leases)).await.map(|tenure| Some(Arc::new(tenure)))
 }
 
 /// Opens an archive that outlives the process.

@@ -22,6 +22,7 @@ mod running;
 mod standings;
 mod task_queue;
 mod tasks;
+mod tenure;
 mod trail;
 mod unfinished;
 

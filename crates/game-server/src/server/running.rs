@@ -230,6 +230,16 @@ impl Server {
         &self.telemetry
     }
 
+    /// Waits until another process serves the same database; then this one is to be stopped. Where no
+    /// other process can, it waits for ever.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn lost(&self) {
+        self.backends.lost().await;
+    }
+
     /// Ends the server: readiness off, clients told to come back, rooms and stores flushed.
     ///
     /// # Cancel safety

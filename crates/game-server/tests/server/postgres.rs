@@ -60,3 +60,29 @@ async fn a_game_in_postgresql_outlives_the_database_and_the_server() {
     .await;
     host.stop().await;
 }
+
+/// Another process on the database of a game waits, and takes over once the first has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_server_on_a_database_waits_for_the_one_before_and_its_players_go_on() {
+    let postgres = Server::start(Kind::Postgres).await.unwrap();
+    let url = postgres.url();
+    let first = start(tempfile::tempdir().unwrap(), &url).await;
+    let mut mei = first.host("Mei").await;
+    let said = act(&mut mei, &json!({"type": "start", "action": 1})).await;
+    assert_eq!(said["type"], "ack", "{said}");
+    // Tokens are signed by the keys in the folder, which the next process has too.
+    let folder = tempfile::tempdir().unwrap();
+    let keys = |folder: &tempfile::TempDir| folder.path().join("keys.json");
+    std::fs::copy(keys(&first.folder), keys(&folder)).unwrap();
+    let there = url.clone();
+    let next = tokio::spawn(async move { start(folder, &there).await });
+    let chat = json!({"type": "chat", "text": "Still here", "action": 2});
+    assert_eq!(act(&mut mei, &chat).await["type"], "ack");
+    assert!(!next.is_finished(), "two processes would play the same rooms");
+    first.stop().await;
+    let next = next.await.unwrap();
+    let mut mei = Player::come_back(next.server.addr(), mei.known).await.unwrap();
+    until(&mut mei, "resumed").await;
+    play_on(&mut mei, 3).await;
+    next.stop().await;
+}
