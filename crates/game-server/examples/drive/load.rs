@@ -252,7 +252,7 @@ impl Heard<'_> {
     }
 }
 
-async fn wait_for(player: &mut Player, wanted: &str) -> Result<(), Failure> {
+pub(crate) async fn wait_for(player: &mut Player, wanted: &str) -> Result<(), Failure> {
     loop {
         let message = player.next().await?.ok_or("closed too early")?;
         player.take(&message)?;

@@ -7,6 +7,7 @@
     reason = "a program for developers that measures real time"
 )]
 
+mod capacity;
 mod crash;
 mod load;
 mod player;
@@ -22,7 +23,8 @@ async fn main() -> Result<(), Failure> {
     match words.split_first() {
         Some((program, rest)) if program == "crash" => crash::main(rest).await,
         Some((program, rest)) if program == "load" => load::main(rest).await,
-        _ => Err("one of `crash`, `load` is needed".into()),
+        Some((program, rest)) if program == "capacity" => capacity::main(rest).await,
+        _ => Err("one of `crash`, `load`, `capacity` is needed".into()),
     }
 }
 

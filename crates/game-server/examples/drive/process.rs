@@ -16,6 +16,8 @@ pub(crate) struct Process {
     child: Child,
     /// Where players connect.
     pub(crate) addr: SocketAddr,
+    /// Where operators connect.
+    pub(crate) admin: SocketAddr,
 }
 
 /// Returns the program: `GAME_SERVER_BIN`, or the one beside this example.
@@ -49,8 +51,8 @@ impl Process {
             let host = url.split('/').next().unwrap_or_default();
             Ok(host.parse()?)
         };
-        let (addr, _admin) = (address("game")?, address("dashboard")?);
-        Ok(Self { child, addr })
+        let (addr, admin) = (address("game")?, address("dashboard")?);
+        Ok(Self { child, addr, admin })
     }
 
     /// Kills the process as a loss of power would, but for what the system had in memory.
