@@ -53,10 +53,11 @@ pub(super) enum Command {
         before: Timestamp,
         cause: Option<String>,
     },
-    Clear,
     Pause(bool),
     /// Nothing but that time has passed.
     Pass,
+    /// Added later; a process that does not know it ends its replica.
+    Clear,
 }
 
 /// A settlement as it is written; as much of its reason as a queue keeps.
@@ -180,7 +181,7 @@ mod tests {
         let told = format!("{commands:?}");
         assert!(told.contains("Take { limit: 3, lease: 30s }"), "{told}");
         assert!(told.contains("Nack { delay: 2s, reason: \"no\" }"), "{told}");
-        assert_eq!(commands.len(), 4);
+        assert_eq!(commands.len(), 5);
         let mut newer = entry().to_vec();
         newer[0] = 2;
         assert_eq!(*decode(newer.into()).unwrap_err().kind(), ErrorKind::Unsupported);
@@ -194,7 +195,7 @@ mod tests {
             let torn = whole.slice(..cut.min(whole.len() - 1));
             // A cut between two commands leaves an entry that is whole.
             if let Ok((head, commands)) = decode(torn) {
-                prop_assert!(head == HEAD_1 && commands.len() < 4);
+                prop_assert!(head == HEAD_1 && commands.len() < 5);
             }
             let mut flipped = whole.to_vec();
             let at = at % flipped.len();
