@@ -27,7 +27,8 @@ impl fmt::Display for Backup {
     }
 }
 
-/// Copies everything of `data` that cannot be made anew to `to`: events, archive and keys.
+/// Copies everything of `data` that cannot be made anew to `to`: events, archive, the keys of people and
+/// those of tokens.
 ///
 /// The events are those that were acknowledged when the copying began; every byte of them is
 /// checked. The server may run meanwhile. `SHA256SUMS` is written last, so that a copy without it is
@@ -61,6 +62,8 @@ pub(crate) async fn copy(data: &Path, to: &Path) -> Result<Backup> {
     // No game is in the copied archive whose end is not among the copied events.
     let archived = copy_objects(&data.join("archive"), &to.join("archive")).map_err(failed)?;
     let report = LogEventStore::backup_of(Options::new(log), to.join("events")).await?;
+    // After the events: a key is there before the event that needs it.
+    copy_people(&data.join("people"), &to.join("people")).map_err(failed)?;
     copy_keys(&data.join("keys.json"), &to.join("keys.json")).map_err(failed)?;
     // The names in the folder itself, the keys' last of all.
     sync(to).map_err(failed)?;
@@ -92,6 +95,29 @@ fn copy_objects(from: &Path, to: &Path) -> io::Result<u64> {
     }
     sync(to)?;
     Ok(copied)
+}
+
+/// Copies the keys of people with their permissions.
+fn copy_people(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // A file that is being written, or that is forgotten meanwhile, is none of the copy.
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        match fs::copy(entry.path(), to.join(&name)) {
+            Ok(_) => fs::File::open(to.join(&name))?.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    sync(to)
 }
 
 /// Copies the keys with their permissions; without keys, tokens of before are refused by the copy.

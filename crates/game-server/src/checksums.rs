@@ -21,7 +21,7 @@ impl Checksums {
     /// What the file system fails with.
     pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let mut sums = BTreeMap::new();
-        for name in ["archive", "events/witness", "keys.json"] {
+        for name in ["archive", "events/witness", "keys.json", "people"] {
             add(folder, name, &mut sums)?;
         }
         Ok(Self(sums))

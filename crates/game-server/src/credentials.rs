@@ -48,6 +48,37 @@ pub(crate) async fn forget(documents: &dyn DocumentStore, room: RoomCode) -> Res
     }
 }
 
+/// Returns the rooms of which a player's tokens are known.
+pub(crate) async fn rooms_of(
+    documents: &dyn DocumentStore,
+    player: PlayerId,
+) -> Result<Vec<RoomCode>> {
+    let (collection, of_player) = (collection()?, format!("/{player}"));
+    let (mut rooms, mut scan) = (Vec::new(), Scan::prefix("", PAGE));
+    loop {
+        let page = documents.scan(&collection, scan.clone()).await?;
+        let Some(last) = page.last() else { return Ok(rooms) };
+        scan.after = Some(last.key.clone());
+        let keys = page.iter().filter_map(|found| std::str::from_utf8(&found.key).ok());
+        rooms.extend(keys.filter_map(|key| RoomCode::new(key.strip_suffix(&of_player)?)));
+    }
+}
+
+/// Forgets the generations of a player's tokens of some rooms. Those that are still good stay so, by
+/// their signature alone.
+pub(crate) async fn forget_player(
+    documents: &dyn DocumentStore,
+    player: PlayerId,
+    rooms: &[RoomCode],
+) -> Result<()> {
+    let collection = collection()?;
+    for room in rooms {
+        let key = format!("{room}/{player}");
+        documents.commit(Batch::new().delete(collection.clone(), key, Expected::Any)).await?;
+    }
+    Ok(())
+}
+
 /// Issues and checks the tokens of players.
 #[derive(Debug)]
 pub struct Credentials {

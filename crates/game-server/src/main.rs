@@ -13,7 +13,7 @@ use game_server::{
     archive,
     backup::backup,
     config::{Cli, Job, Settings},
-    declarations, exporter, generate,
+    declarations, exporter, forget, generate,
     observe::{Instruments, sink},
     restore::restore,
     server::Server,
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Some(Job::Generate { folder }) => run_generation(&folder),
         Some(Job::Verify { folder }) => run_verify(folder),
         Some(Job::Archive(arguments)) => run_archive(&arguments),
+        Some(Job::Forget(arguments)) => run_forget(&arguments),
         None => match Settings::resolve(cli.options) {
             Ok(settings) => serve(settings),
             Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
@@ -92,6 +93,13 @@ fn run_archive(arguments: &archive::Arguments) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let now = SystemClock::shared().wall();
     Ok(runtime.block_on(archive::run(arguments, now, &mut std::io::stdout()))?)
+}
+
+fn run_forget(arguments: &forget::Arguments) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(forget::run(arguments, SystemClock::shared()))?;
+    write!(std::io::stdout(), "{done}")?;
+    Ok(())
 }
 
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {

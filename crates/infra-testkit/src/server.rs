@@ -147,6 +147,11 @@ impl Server {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// Returns the folder in which it keeps everything, for a test that looks into its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Creates an empty database of a PostgreSQL, and returns the URL under which clients reach it.
     ///
     /// It blocks its thread until `createdb` has ended.

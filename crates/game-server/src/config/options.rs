@@ -78,6 +78,11 @@ pub enum Job {
     },
     /// Lists, reads, copies back and removes archived games.
     Archive(crate::archive::Arguments),
+    /// Forgets a player: its name and words are gone from events, snapshots, archive and leaderboards.
+    ///
+    /// It works on the data of a server that does not run; one that runs is asked by `POST /api/forget` of
+    /// its admin listener. Doing it again finishes what was interrupted.
+    Forget(crate::forget::Arguments),
 }
 
 /// What to do about a damaged event log.

@@ -1,6 +1,6 @@
 //! Text that people write, checked once and for ever.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -142,6 +142,14 @@ fn check_letter(at: usize, letter: char) -> Result<(), TextError> {
         | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}' => Err(TextError::Invisible { at }),
         _ => Ok(()),
+    }
+}
+
+impl<const MAX: usize> FromStr for Text<MAX> {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        Self::new(text)
     }
 }
 

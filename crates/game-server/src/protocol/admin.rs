@@ -12,6 +12,8 @@
 //! | `GET /api/diagram?as=mermaid` | that machine as text, also `as=dot` |
 //! | `GET /api/flights/{code}` | the last things that happened in a room |
 //! | `GET` and `POST /api/log` | what is logged, and a change of it |
+//! | `GET /api/forget?name=NAME` | which players are or were called so: `{"players": [{"player", "room", "name", "at_ms"}]}` |
+//! | `POST /api/forget` | `{"player": ID}` forgets a player; how much was removed |
 //!
 //! All answers are JSON, never cached. Where a token is required, each request carries it as
 //! `Authorization: Bearer TOKEN`; without it the answer is 401 with a [`Problem`](super::Problem). The pages of the

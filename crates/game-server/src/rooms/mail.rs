@@ -90,6 +90,8 @@ pub enum Mail {
     Leave(ConnectionId),
     /// An operator looks.
     Look(oneshot::Sender<Look>),
+    /// Somebody is forgotten: the room is read anew from its events. Hears how that went.
+    ReadAnew(oneshot::Sender<Result<()>>),
 }
 
 /// What an operator sees of a room.

@@ -7,6 +7,7 @@
 //! A room is a [`Durable`](infra_persistence::state::Durable) machine; its task is the only one that has it.
 
 mod alarm;
+mod anew;
 mod audience;
 mod change;
 mod late;

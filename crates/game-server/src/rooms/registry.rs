@@ -73,6 +73,7 @@ impl Registry {
         let tools = Tools {
             machine: stores.machine(Arc::clone(telemetry.clock())),
             events: stores.events,
+            snapshots: stores.snapshots,
             clock: Arc::clone(telemetry.clock()),
             telemetry,
             random: Arc::new(Random::from_system()),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use infra_core::{
     Clock, Error, ErrorKind, Result, event::EventStore, id::EventId, lifecycle::Stop,
-    random::Random,
+    random::Random, snapshot::SnapshotStore,
 };
 use infra_observability::trace::traced;
 use infra_persistence::state::{Durable, DurableOptions};
@@ -37,6 +37,7 @@ const STORAGE_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(super) struct Tools {
     pub(super) events: Arc<dyn EventStore>,
+    pub(super) snapshots: Arc<dyn SnapshotStore>,
     /// How each room is kept.
     pub(super) machine: DurableOptions,
     pub(super) clock: Arc<dyn Clock>,
@@ -176,6 +177,9 @@ impl RoomTask {
                 if let Ok(look) = self.look().await {
                     let _heard = reply.send(look).is_ok();
                 }
+            }
+            Mail::ReadAnew(reply) => {
+                let _heard = reply.send(self.read_anew().await).is_ok();
             }
         }
     }

@@ -12,19 +12,22 @@ use axum::{
 };
 use infra_core::lifecycle::Stop;
 use infra_observability::{diagram::Picture, exporter::Format};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{
+    forgetting::Forgetting,
     http::{json, with_assets},
     live,
     overview::Observatory,
     pipeline,
+    sightings::Sighting,
     standings::Standings,
 };
 use crate::{
     assets,
+    domain::{Name, PlayerId},
     observe::{Change, Shown},
     protocol::{
         RoomCode,
@@ -39,6 +42,7 @@ pub(super) struct Admin {
     pub(super) observatory: Arc<Observatory>,
     pub(super) registry: Arc<Registry>,
     pub(super) standings: Standings,
+    pub(super) forgetting: Forgetting,
     pub(super) token: Option<Arc<str>>,
     pub(super) stop: Stop,
 }
@@ -58,6 +62,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/api/diagram", get(drawn))
         .route("/api/flights/{code}", get(flight))
         .route("/api/log", get(log_levels).post(change_levels))
+        .route("/api/forget", get(find).post(forget))
         .layer(guard)
         .with_state(admin);
     let pages = Router::new().route("/", get(async || Redirect::to("/dashboard")));
@@ -187,6 +192,47 @@ async fn flight(State(admin): State<Admin>, Path(code): Path<String>) -> Respons
             json(StatusCode::OK, &admin.observatory.telemetry.flights().tape(&room.to_string()))
         }
         None => bad_room_code(),
+    }
+}
+
+/// Who is to be forgotten.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whom {
+    player: PlayerId,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Called {
+    name: Name,
+}
+
+/// Tells which players are or were called so, for whoever is to forget one.
+async fn find(State(admin): State<Admin>, Query(called): Query<Called>) -> Response {
+    match admin.forgetting.find(&called.name).await {
+        Ok(players) => json(StatusCode::OK, &Found { players }),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "players not found");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", "ask again")
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    players: Vec<Sighting>,
+}
+
+/// Forgets a player. JSON alone is taken, as by [`change_levels`].
+async fn forget(State(admin): State<Admin>, Json(whom): Json<Whom>) -> Response {
+    let player = whom.player;
+    match admin.forgetting.forget(player).await {
+        Ok(forgotten) => json(StatusCode::OK, &forgotten),
+        Err(error) => {
+            tracing::warn!(%player, error = &error as &dyn std::error::Error, "not forgotten yet");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", "ask again")
+        }
     }
 }
 

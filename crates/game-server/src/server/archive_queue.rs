@@ -100,6 +100,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{super::projection::Follower, *};
+    use crate::people::{DocumentVault, People};
 
     struct Stage {
         clock: Arc<dyn Clock>,
@@ -149,7 +150,10 @@ mod tests {
             self.follow().await;
             // Nothing more comes, so the work ends by itself.
             self.queue.0.drain();
-            self.queue.run(Archivist { events, archive }, Shutdown::new().stop()).await;
+            let vault = DocumentVault::new(Arc::<Documents>::clone(&self.documents)).unwrap();
+            let people = People::open(Arc::new(vault), Arc::clone(&self.clock)).await.unwrap();
+            let archivist = Archivist { events, archive, people };
+            self.queue.run(archivist, Shutdown::new().stop()).await;
             let archived = self.archive.list("games", "", 9).await.unwrap().len();
             (archived, self.queue.0.queue().stats().await.unwrap().dead)
         }

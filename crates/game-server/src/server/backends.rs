@@ -1,6 +1,6 @@
 //! The stores that the settings chose.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use infra_core::{
@@ -10,12 +10,15 @@ use infra_core::{
 use infra_events::{LogEventStore, MemoryEventStore, Mode};
 use infra_messaging::MemoryPubSub;
 use infra_persistence::{Archive, Documents};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
-use super::guarded::Guarded;
 #[cfg(feature = "postgres")]
 use super::tenure::Tenure;
-use crate::config::{Backend, Recovery, Settings};
+use super::{forgetting::Memory, guarded::Guarded};
+use crate::{
+    config::{Backend, Recovery, Settings},
+    people::{DocumentVault, FolderVault, People, Vault},
+};
 
 /// How many messages of the bus may wait for a subscriber.
 const MAILBOX: usize = 256;
@@ -39,6 +42,9 @@ pub struct Backends {
     pub cache: Option<Arc<dyn Cache>>,
     /// What is to be watched of them.
     pub checks: Vec<Arc<dyn HealthCheck>>,
+    /// The folder of people's keys; without one they are documents.
+    keys: Option<PathBuf>,
+    people: Arc<OnceCell<People>>,
     /// Whether another process has served the same database since.
     is_lost: Option<watch::Receiver<bool>>,
     /// What has to be closed, in this order.
@@ -122,6 +128,7 @@ impl Backends {
             }
         };
         let mut backends = Self::new(events, documents);
+        backends.keys = folder_of_keys(settings);
         if let Some(archive) = archive {
             backends.archive = Arc::new(archive);
         }
@@ -164,6 +171,8 @@ impl Backends {
             cache: None,
             is_lost: None,
             checks: documents.check.into_iter().chain(events.check).collect(),
+            keys: None,
+            people: Arc::default(),
             open: events.closing.into_iter().chain(documents.closing).collect(),
         }
     }
@@ -180,6 +189,32 @@ impl Backends {
             bus: guarded.bus,
             ..self
         }
+    }
+
+    /// Returns the rooms' events as they read and write them: what people say is sealed below.
+    ///
+    /// # Errors
+    ///
+    /// What opening the keys of people fails with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn rooms(&self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn EventStore>> {
+        Memory::open(self, clock).await.map(|memory| memory.events)
+    }
+
+    /// Returns the keys of people, which are opened once.
+    pub(super) async fn people(&self, clock: &Arc<dyn Clock>) -> Result<People> {
+        self.people.get_or_try_init(|| self.open_people(clock)).await.cloned()
+    }
+
+    async fn open_people(&self, clock: &Arc<dyn Clock>) -> Result<People> {
+        let vault: Arc<dyn Vault> = match &self.keys {
+            Some(folder) => Arc::new(FolderVault::open(folder.clone())?),
+            None => Arc::new(DocumentVault::new(Arc::clone(&self.documents))?),
+        };
+        People::open(vault, Arc::clone(clock)).await
     }
 
     /// Ends the stores after everything that waits was stored.
@@ -213,6 +248,18 @@ async fn tenure(settings: &Settings) -> Result<Option<Arc<Tenure>>> {
     let options = options.connections(1).patience(super::guarded::PATIENCE);
     let leases = infra_persistence::PostgresLeases::connect(&options).await?;
     Tenure::begin(Arc::new(leases)).await.map(|tenure| Some(Arc::new(tenure)))
+}
+
+/// Returns the folder of people's keys, unless everything that is sealed under them is in memory, or in
+/// a database that takes them as well.
+fn folder_of_keys(settings: &Settings) -> Option<PathBuf> {
+    let are_documents = match (&settings.events, &settings.documents) {
+        (Backend::Memory, Backend::Memory) => settings.archive == Backend::Memory,
+        #[cfg(feature = "postgres")]
+        (Backend::Postgres(_), Backend::Postgres(_)) => true,
+        _ => false,
+    };
+    (!are_documents).then(|| settings.data.join("people"))
 }
 
 /// Opens an archive that outlives the process.

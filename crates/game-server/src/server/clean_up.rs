@@ -16,11 +16,10 @@ use infra_core::{
     health::{Finding, HealthCheck},
     id::StreamName,
     lifecycle::Stop,
-    snapshot::SnapshotStore as _,
+    snapshot::SnapshotStore,
     store::Batch,
 };
 use infra_messaging::handler::Job;
-use infra_persistence::Snapshots;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -46,12 +45,11 @@ struct Over {
 #[derive(Debug, Clone)]
 pub(super) struct CleanUp {
     tasks: Tasks,
-    snapshots: Snapshots,
+    snapshots: Arc<dyn SnapshotStore>,
 }
 
 impl CleanUp {
-    pub(super) async fn open(place: Place) -> Result<Self> {
-        let snapshots = Snapshots::new(Arc::clone(&place.documents))?;
+    pub(super) async fn open(place: Place, snapshots: Arc<dyn SnapshotStore>) -> Result<Self> {
         let (queue, name) = ("clean-up", "clean-up queue");
         let home = Home { queue, name, capacity: CAPACITY, place };
         Ok(Self { tasks: Tasks::open(home).await?, snapshots })
@@ -129,6 +127,7 @@ mod tests {
         version::{Expected, Version},
     };
     use infra_events::MemoryEventStore;
+    use infra_persistence::Snapshots;
     use infra_testkit::model::ModelDocuments;
     use infra_ws::token::KeyRing;
 
@@ -142,8 +141,10 @@ mod tests {
     }
 
     async fn open(documents: &Arc<dyn DocumentStore>, clock: &Arc<dyn Clock>) -> CleanUp {
+        let snapshots = Arc::new(Snapshots::new(Arc::clone(documents)).unwrap());
         let (documents, clock) = (Arc::clone(documents), Arc::clone(clock));
-        CleanUp::open(Place { documents, backend: None, clock }).await.unwrap()
+        let place = Place { documents, backend: None, clock };
+        CleanUp::open(place, snapshots).await.unwrap()
     }
 
     /// Gives each room two tokens and a snapshot.

@@ -51,6 +51,36 @@ impl Histories {
         result.players.iter().try_fold(batch, add)
     }
 
+    /// Returns the ids of all of a player's games.
+    pub(super) async fn all(&self, player: &str) -> Result<Vec<String>> {
+        let (mut games, mut scan) = (Vec::new(), Scan::prefix(format!("{player}/"), MOST));
+        loop {
+            let page = self.documents.scan(&self.collection, scan.clone()).await?;
+            let Some(last) = page.last() else { return Ok(games) };
+            scan.after = Some(last.key.clone());
+            for document in &page {
+                games.push(document.decode::<Finished>()?.game);
+            }
+        }
+    }
+
+    /// Removes a player's games, and returns how many there were.
+    pub(super) async fn remove(&self, player: &str) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let scan = Scan::prefix(format!("{player}/"), MOST);
+            let page = self.documents.scan(&self.collection, scan).await?;
+            if page.is_empty() {
+                return Ok(removed);
+            }
+            removed += page.len() as u64;
+            let batch = page.into_iter().fold(Batch::new(), |batch, document| {
+                batch.delete(self.collection.clone(), document.key, Expected::Any)
+            });
+            self.documents.commit(batch).await?;
+        }
+    }
+
     /// Returns a player's latest games.
     pub(super) async fn of(&self, player: &str) -> Result<Vec<Finished>> {
         let scan = Scan::prefix(format!("{player}/"), MOST);

@@ -6,6 +6,7 @@ mod archivist;
 mod backends;
 mod clean_up;
 mod csv;
+mod forgetting;
 mod guarded;
 mod gzip;
 mod histories;
@@ -19,6 +20,7 @@ mod projection;
 mod public;
 mod replays;
 mod running;
+mod sightings;
 mod standings;
 mod task_queue;
 mod tasks;
@@ -27,6 +29,8 @@ mod trail;
 mod unfinished;
 
 pub use backends::Backends;
+pub use forgetting::{Forgotten, forget, sightings};
 pub use running::{Server, StartError};
+pub use sightings::Sighting;
 
 pub(crate) use running::declarations;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     domain::{Event, Hands, Room, RoomView, Viewed, Viewer, view},
+    people::People,
     protocol::{Epoch, RoomCode},
     rooms::STREAM_PREFIX,
 };
@@ -30,13 +31,14 @@ const PAGE: usize = 512;
 pub(super) struct Replays {
     events: Arc<dyn EventStore>,
     archive: Arc<dyn ArchiveStore>,
+    people: People,
 }
 
 /// The name of a game: its room and the epoch of it, `ROOM-EPOCH`, as in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GameId {
-    room: RoomCode,
-    epoch: Epoch,
+    pub(super) room: RoomCode,
+    pub(super) epoch: Epoch,
 }
 
 impl GameId {
@@ -69,20 +71,26 @@ pub(super) struct Step {
 }
 
 impl Replays {
-    pub(super) fn of_stores(backends: &Backends) -> Self {
-        Self { events: Arc::clone(&backends.events), archive: Arc::clone(&backends.archive) }
+    /// Creates it over the rooms' events as they are read.
+    pub(super) fn new(events: Arc<dyn EventStore>, backends: &Backends, people: People) -> Self {
+        Self { events, archive: Arc::clone(&backends.archive), people }
     }
 
     /// Returns a game that is over, or `None`: of a game that goes on it is not even said that it is there.
     pub(super) async fn of(&self, id: &GameId) -> Result<Option<Replay>> {
         let lines = match self.recorded(id).await? {
             Some(lines) => lines,
-            None => match archived(self.archive.as_ref(), id.room, id.epoch.as_str()).await? {
+            None => match self.archived(id).await? {
                 Some(lines) => lines,
                 None => return Ok(None),
             },
         };
         Ok(replay(id, lines))
+    }
+
+    async fn archived(&self, id: &GameId) -> Result<Option<Vec<Line>>> {
+        let stores = (self.archive.as_ref(), &self.people);
+        archived(stores, id.room, id.epoch.as_str()).await
     }
 
     /// Reads a game from the log up to its end, if the log has this life of the room.

@@ -8,7 +8,6 @@ use infra_observability::{
     health::{Group, Monitor, Options as HealthOptions},
     telemetry::Options as TelemetryOptions,
 };
-use infra_persistence::Snapshots;
 use infra_ws::{CloseCodes, Hub, OriginPolicy, token::KeyRing};
 use tokio::net::TcpListener;
 
@@ -18,6 +17,7 @@ use super::{
     archivist::Archivist,
     backends::Backends,
     clean_up::CleanUp,
+    forgetting::{Forgetting, Memory},
     http,
     overview::Observatory,
     pipeline::with_pipeline,
@@ -159,15 +159,18 @@ impl Server {
             listener.local_addr().map_err(|error| StartError::new("read own address", error))
         };
         let (addr, admin_addr) = (address(&listener)?, address(&admin_listener)?);
-        let rooms = open_rooms(&settings, &backends, &clock, &core).await?;
+        let memory = Memory::of_server(&backends, &clock).await;
+        let memory = memory.map_err(|error| StartError::new("open the keys of people", error))?;
+        let rooms = open_rooms(&settings, (&backends, &memory), &clock, &core).await?;
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
         let failed = |error| StartError::new("follow the games", error);
         let place = place(&settings, &backends, &clock);
-        let archive_queue = archive(&backends, place.clone(), &core).await.map_err(failed)?;
+        let archive_queue =
+            archive(&backends, &memory, place.clone(), &core).await.map_err(failed)?;
         let mut checks = checks(backends.checks.clone(), &settings.data, &clock);
         // Tasks that wait are no reason to turn players away.
         checks.push((Group::Info, Arc::new(archive_queue)));
-        let clean_up = clean_up(&backends, place, &core).await.map_err(failed)?;
+        let clean_up = clean_up(&backends, &memory, place, &core).await.map_err(failed)?;
         checks.push((Group::Info, Arc::new(clean_up)));
         // Without a shared limiter the server goes on with its share.
         checks.extend(rooms.limits.health().map(|limiter| (Group::Info, limiter)));
@@ -175,11 +178,13 @@ impl Server {
         let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
-        let standings = follow_standings(&backends, &clock, &core).map_err(failed)?;
+        let standings = follow_standings(&backends, &memory, &clock, &core).map_err(failed)?;
+        let rooms = Some(Arc::clone(&registry));
         let admin = Admin {
             observatory,
             registry,
             standings: standings.clone(),
+            forgetting: Forgetting::new(memory.clone(), &backends, standings.clone(), rooms),
             token: settings.admin_token.as_deref().map(Arc::from),
             stop: edge.stop(),
         };
@@ -188,7 +193,7 @@ impl Server {
             game: Arc::clone(&game),
             monitor: Arc::clone(&monitor),
             standings,
-            replays: Replays::of_stores(&backends),
+            replays: Replays::new(Arc::clone(&memory.events), &backends, memory.people),
         };
         // Half-open connections are bounded like the others, beside those that are served.
         let connections = settings.connections as usize * 2;
@@ -283,7 +288,7 @@ struct Rooms {
 /// Opens the rooms that were playing, and the lobby.
 async fn open_rooms(
     settings: &Settings,
-    backends: &Backends,
+    (backends, memory): (&Backends, &Memory),
     clock: &Arc<dyn Clock>,
     core: &Shutdown,
 ) -> Result<Rooms, StartError> {
@@ -294,7 +299,8 @@ async fn open_rooms(
     let options = TelemetryOptions::default();
     let telemetry = RoomTelemetry::new("game-server", ROOM, options, Arc::clone(clock));
     telemetry.start();
-    let (stores, bus) = (stores(backends).map_err(failed)?, Arc::clone(&backends.bus));
+    let (events, snapshots) = (Arc::clone(&memory.events), Arc::clone(&memory.snapshots));
+    let (stores, bus) = (Stores { events, snapshots }, Arc::clone(&backends.bus));
     let options = room_options(settings);
     let registry = Registry::new(options, stores, bus, telemetry.clone(), core.clone());
     go_on(&registry, backends, core).await.map_err(failed)?;
@@ -348,12 +354,6 @@ fn key_ring(settings: &Settings) -> Result<KeyRing, StartError> {
     KeyRing::open(&settings.data.join("keys.json")).map_err(failed)
 }
 
-/// Returns where rooms are recorded: their snapshots are documents.
-fn stores(backends: &Backends) -> infra_core::Result<Stores> {
-    let snapshots = Arc::new(Snapshots::new(Arc::clone(&backends.documents))?);
-    Ok(Stores { events: Arc::clone(&backends.events), snapshots })
-}
-
 /// Opens the rooms that were playing when the last process ended.
 async fn go_on(
     registry: &Arc<Registry>,
@@ -389,12 +389,13 @@ fn place(settings: &Settings, backends: &Backends, clock: &Arc<dyn Clock>) -> Pl
 /// Archives finished games from the log, behind the games.
 async fn archive(
     backends: &Backends,
+    memory: &Memory,
     place: Place,
     core: &Shutdown,
 ) -> infra_core::Result<ArchiveQueue> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let archivist =
-        Archivist { events: Arc::clone(&events), archive: Arc::clone(&backends.archive) };
+    let (archive, people) = (Arc::clone(&backends.archive), memory.people.clone());
+    let archivist = Archivist { events: Arc::clone(&events), archive, people };
     let queue = ArchiveQueue::open(place).await?;
     let follower = Follower::new(events, documents, queue.clone())?;
     let (working, stop) = (queue.clone(), core.stop());
@@ -407,11 +408,12 @@ async fn archive(
 /// Removes what rooms that are over leave behind.
 async fn clean_up(
     backends: &Backends,
+    memory: &Memory,
     place: Place,
     core: &Shutdown,
 ) -> infra_core::Result<CleanUp> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let clean_up = CleanUp::open(place).await?;
+    let clean_up = CleanUp::open(place, Arc::clone(&memory.snapshots)).await?;
     let follower = Follower::new(events, documents, clean_up.clone())?;
     let (working, stop) = (clean_up.clone(), core.stop());
     core.spawn(async move { working.run(stop).await });
@@ -423,12 +425,12 @@ async fn clean_up(
 /// Counts the results of games from the log, behind the games.
 fn follow_standings(
     backends: &Backends,
+    memory: &Memory,
     clock: &Arc<dyn Clock>,
     core: &Shutdown,
 ) -> infra_core::Result<Standings> {
-    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let stores = (Arc::clone(&events), Arc::clone(&documents));
-    let standings = Standings::new(stores, backends.cache.clone(), Arc::clone(clock))?;
+    let (events, documents) = (Arc::clone(&memory.events), Arc::clone(&backends.documents));
+    let standings = memory.standings(backends, clock)?;
     let follower = Follower::new(events, documents, standings.clone())?;
     let stop = core.stop();
     core.spawn(async move { follower.run(stop).await });

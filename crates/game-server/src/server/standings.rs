@@ -26,8 +26,12 @@ use super::{
 };
 use crate::{
     domain::{Event, PlayerId, Room, Seat},
-    protocol::admin::{Asked, LEADERS, Leader, Leaderboard, Leading, Over},
-    rooms::{STREAM_PREFIX, decode_event},
+    people::People,
+    protocol::{
+        RoomCode,
+        admin::{Asked, LEADERS, Leader, Leaderboard, Leading, Over},
+    },
+    rooms::{STREAM_PREFIX, decode_event, room_of},
 };
 
 /// How many people's statistics are kept in memory.
@@ -38,6 +42,9 @@ const BOARDS: u64 = 3 * 4;
 
 /// How long a leaderboard is told again before it is read anew.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// What stands between the room in which a name was sealed and the name; no name has it.
+const SEALED: char = '\u{1f}';
 
 /// How many events of a room are read at a time.
 const PAGE: usize = 512;
@@ -51,6 +58,7 @@ pub(super) struct Standings {
     histories: Histories,
     boards: Tiered<Leaderboard>,
     clock: Arc<dyn Clock>,
+    people: People,
 }
 
 impl Standings {
@@ -59,6 +67,7 @@ impl Standings {
         (events, documents): (Arc<dyn EventStore>, Arc<dyn DocumentStore>),
         cache: Option<Arc<dyn Cache>>,
         clock: Arc<dyn Clock>,
+        people: People,
     ) -> Result<Self> {
         let statistics = PlayerStatistics::new(Arc::clone(&documents), IN_MEMORY)?;
         let histories = Histories::new(Arc::clone(&documents))?;
@@ -68,7 +77,7 @@ impl Standings {
             boards = boards.remote(cache);
         }
         let boards = boards.build();
-        Ok(Self { events, documents, statistics, histories, boards, clock })
+        Ok(Self { events, documents, statistics, histories, boards, clock, people })
     }
 
     /// Returns a player's latest games.
@@ -76,9 +85,28 @@ impl Standings {
         self.histories.of(&player.to_string()).await
     }
 
+    /// Returns the ids of all of a player's games.
+    pub(super) async fn games(&self, player: PlayerId) -> Result<Vec<String>> {
+        self.histories.all(&player.to_string()).await
+    }
+
+    /// Removes what is counted of a player, and returns how many documents there were.
+    pub(super) async fn erase(&self, player: PlayerId) -> Result<u64> {
+        let erased = self.statistics.erase(&player.to_string()).await?;
+        // What is shared with other servers is told for a second at most.
+        self.boards.local().clear();
+        Ok(erased)
+    }
+
+    /// Removes a player's history, and returns how many games were in it.
+    pub(super) async fn erase_history(&self, player: PlayerId) -> Result<u64> {
+        self.histories.remove(&player.to_string()).await
+    }
+
     /// Returns the first in an order; many who ask at once cost one look.
     pub(super) async fn leaderboard(&self, asked: Asked) -> Result<Leaderboard> {
         let (statistics, now) = (self.statistics.clone(), self.clock.wall());
+        let people = self.people.clone();
         let load = move || async move {
             let order = match asked.by {
                 Leading::Wins => Order::Wins,
@@ -93,8 +121,11 @@ impl Standings {
             };
             let rows = statistics.leaderboard_of(order, (window, now), LEADERS).await?;
             let total = statistics.count().await?;
-            let rows = rows.iter().map(leader).collect();
-            Ok(Leaderboard { by: asked.by, over: asked.over, rows, total })
+            let mut leaders = Vec::with_capacity(rows.len());
+            for row in &rows {
+                leaders.extend(leader(&people, row).await?);
+            }
+            Ok(Leaderboard { by: asked.by, over: asked.over, rows: leaders, total })
         };
         let Asked { by, over } = asked;
         self.boards.get_or_load(&format!("leaderboard {by:?} {over:?}"), load).await
@@ -117,15 +148,24 @@ impl Standings {
             return Ok(None);
         };
         let (room, epoch) = self.room_at(ended).await?;
-        let results = Seat::ALL.into_iter().filter_map(|seat| {
-            Some(PlayerResult {
-                player: room.player_at(seat)?.to_string(),
-                name: room.name_at(seat)?.to_string(),
+        let code = room_of(&ended.stream);
+        let mut players = Vec::new();
+        for seat in Seat::ALL {
+            let (Some(player), Some(name), Some(code)) =
+                (room.player_at(seat), room.name_at(seat), code)
+            else {
+                continue;
+            };
+            // Nothing is counted for who is forgotten.
+            let (whose, id) = ((player, code), ended.event.id);
+            let Some(sealed) = self.people.seal(whose, id, name.as_str()).await? else { continue };
+            players.push(PlayerResult {
+                player: player.to_string(),
+                name: format!("{code}{SEALED}{sealed}"),
                 score: i64::from(scores[seat]),
                 has_won: winners.contains(&seat),
-            })
-        });
-        let players: Vec<PlayerResult> = results.collect();
+            });
+        }
         let game = format!("{}:{epoch}", ended.stream);
         let is_of_people = !players.is_empty();
         Ok(is_of_people.then_some(GameResult { game, ended: ended.recorded, players }))
@@ -171,14 +211,26 @@ impl Projection for Standings {
     }
 }
 
-fn leader(row: &Statistics) -> Leader {
-    Leader {
-        name: row.name.clone(),
+/// Returns a row of a leaderboard, unless its player is forgotten.
+async fn leader(people: &People, row: &Statistics) -> Result<Option<Leader>> {
+    let player = row.player.parse().map(PlayerId::from_uuid);
+    if player.as_ref().is_ok_and(|player| people.is_forgotten(*player)) {
+        return Ok(None);
+    }
+    let sealed =
+        row.name.split_once(SEALED).and_then(|(room, text)| Some((RoomCode::new(room)?, text)));
+    let name = match (player, sealed) {
+        (Ok(player), Some((room, text))) => people.open_text((player, room), text).await?,
+        // It was counted before names were sealed.
+        _ => Some(row.name.clone()),
+    };
+    Ok(name.map(|name| Leader {
+        name,
         played: row.played,
         won: row.won,
         win_rate: row.win_rate(),
         total_score: row.total_score,
         highest_score: row.highest_score,
         best_streak: row.best_streak,
-    }
+    }))
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use game_server::domain::{Event, Room, Viewer};
-use infra_core::{
-    SystemClock, event::Direction, id::StreamName, machine::StateMachine, version::Version,
-};
+use infra_core::{SystemClock, machine::StateMachine};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -204,11 +202,9 @@ async fn a_room_is_shown_as_it_was_after_any_of_its_events_also_after_a_restart(
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
     play_on(&mut mei, 1).await;
     let room = mei.known.room.clone();
-    let stream = StreamName::new(format!("room-{room}")).unwrap();
-    let (first, all) = (Version::new(1), usize::MAX);
-    let recorded = host.backends.events.read_stream(&stream, first, Direction::Forward, all).await;
+    let recorded = host.log_of(&room).await;
     let events: Vec<Event> =
-        recorded.unwrap().iter().map(|recorded| recorded.event.payload.decode().unwrap()).collect();
+        recorded.iter().map(|recorded| recorded.event.payload.decode().unwrap()).collect();
     for is_restarted in [false, true] {
         if is_restarted {
             let folder = host.stop().await;

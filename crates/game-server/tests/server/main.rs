@@ -22,6 +22,7 @@ mod chaos;
 mod disk;
 mod durable;
 mod faulty;
+mod forget;
 mod generated;
 mod handshake;
 mod health;

@@ -13,12 +13,7 @@ use game_server::{
     observe::{Instruments, sink},
     server::{Backends, Server},
 };
-use infra_core::{
-    Clock, SystemClock,
-    event::{Direction, RecordedEvent},
-    id::StreamName,
-    version::Version,
-};
+use infra_core::{Clock, SystemClock, event::RecordedEvent};
 use infra_observability::live::Filter;
 use serde_json::{Value, json};
 use tokio::{
@@ -132,18 +127,12 @@ async fn instrumented(options: Options, sink: impl Write + Send + 'static) -> Ho
     Host { server, backends, folder }
 }
 
-async fn recorded(host: &Host, room: &str) -> Vec<RecordedEvent> {
-    let stream = StreamName::new(format!("room-{room}")).unwrap();
-    let first = Version::new(1);
-    host.backends.events.read_stream(&stream, first, Direction::Forward, 10_000).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_is_one_trace_from_socket_to_store_to_broadcast_and_in_the_stored_event() {
     let (host, sink, collector) = watched("info").await;
     let mut mei = host.host("Mei").await;
     act(&mut mei, &json!({"type": "add_bot", "action": 1})).await;
-    let events = recorded(&host, &mei.known.room).await;
+    let events = host.log_of(&mei.known.room).await;
     let added = events.iter().find(|event| event.event.event_type.as_str() == "bot_added").unwrap();
     let trace = added.trace.expect("a stored event names its trace");
     assert!(added.correlation.is_some());
@@ -179,7 +168,7 @@ async fn the_end_of_a_game_is_one_trace_through_its_stored_event_and_the_queue_t
         !host.backends.archive.list("games", "", 9).await.unwrap().is_empty()
     })
     .await;
-    let events = recorded(&host, &mei.known.room).await;
+    let events = host.log_of(&mei.known.room).await;
     let ended =
         events.iter().find(|event| event.event.event_type.as_str() == "game_ended").unwrap();
     // What was told of the game is in one scrape.
@@ -300,7 +289,7 @@ async fn what_a_request_names_is_followed_into_stored_events_and_traces_and_is_n
     assert_eq!(welcome["correlation"], own);
     socket.say(r#"{"type":"create_room","name":"Mei"}"#).await;
     let Heard::Message(joined) = socket.hear().await else { panic!("not joined") };
-    let events = recorded(&host, joined["room"].as_str().unwrap()).await;
+    let events = host.log_of(joined["room"].as_str().unwrap()).await;
     let ids = events.iter().map(|event| event.correlation.unwrap().to_string());
     assert!(!events.is_empty() && ids.clone().all(|id| id == own), "{:?}", ids.collect::<Vec<_>>());
     // What is no id is as if it were not there.
@@ -373,7 +362,7 @@ async fn hands_and_tokens_of_a_real_game_are_found_nowhere() {
     assert!(50 < live.len());
     seen.push(("live stream".to_owned(), live.iter().map(|event| event.to_sse()).collect()));
     let token = mei.known.token.as_ref().unwrap().as_str().unwrap().to_owned();
-    let hands = hands(&recorded(&host, &room).await);
+    let hands = hands(&host.log_of(&room).await);
     assert!(8 <= hands.len());
     drop(host.stop().await);
     seen.push(("logs".to_owned(), sink.text()));

@@ -3,13 +3,7 @@
 use std::time::Duration;
 
 use game_server::domain::{Event, Room, Seat, Viewer, view};
-use infra_core::{
-    SystemClock,
-    event::{Direction, RecordedEvent},
-    id::StreamName,
-    machine::StateMachine,
-    version::Version,
-};
+use infra_core::{SystemClock, event::RecordedEvent, machine::StateMachine};
 use infra_testkit::{
     proxy::{FaultProxy, Faults},
     seed::Seed,
@@ -19,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     player::{Player, number, text},
-    support::{Host, act, options, start_with, until},
+    support::{act, options, start_with, until},
 };
 
 /// How often the client comes back.
@@ -143,12 +137,6 @@ async fn talk(mut player: Player) {
     }
 }
 
-async fn log_of(host: &Host, room: &str) -> Vec<RecordedEvent> {
-    let stream = StreamName::new(format!("room-{room}")).unwrap();
-    let events = &host.backends.events;
-    events.read_stream(&stream, Version::new(1), Direction::Forward, usize::MAX).await.unwrap()
-}
-
 /// Compares what was told with the log, seen with the eyes of seat 0.
 fn audit(told: &Told, log: &[RecordedEvent]) {
     let viewer = Viewer::Seat(Seat::ALL[0]);
@@ -228,13 +216,13 @@ async fn a_client_that_resumes_200_times_sees_every_event_once_in_order() {
         }
     }
     talking.await.unwrap();
-    cut.listen(log_of(&host, &room).await.len()).await;
+    cut.listen(host.log_of(&room).await.len()).await;
     assert!(
         0 < cut.told.missed && 0 < cut.told.too_old,
         "{:?}",
         (cut.told.missed, cut.told.too_old)
     );
-    audit(&cut.told, &log_of(&host, &room).await);
+    audit(&cut.told, &host.log_of(&room).await);
     println!(
         "{} resumes, {} missed, {} too old",
         cut.told.resumes, cut.told.missed, cut.told.too_old

@@ -70,7 +70,7 @@ async fn every_route_has_its_row_and_an_operators_is_refused_to_everybody_else()
             assert_eq!((status, &*kind), (404, "application/problem+json"), "{path} in public");
         }
     }
-    assert_eq!(tried, 12 * 4);
+    assert_eq!(tried, 13 * 4);
     let foreign = "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                    origin: https://elsewhere.example\r\n\r\n";

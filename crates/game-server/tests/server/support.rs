@@ -7,7 +7,12 @@ use game_server::{
     exporter,
     server::{Backends, Server},
 };
-use infra_core::{Clock, SystemClock, id::StreamName};
+use infra_core::{
+    Clock, SystemClock,
+    event::{Direction, RecordedEvent},
+    id::StreamName,
+    version::Version,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -103,6 +108,14 @@ impl Host {
         let mut spectator = self.player().await;
         spectator.say(&json!({"type": "spectate", "room": room})).await.unwrap();
         until(&mut spectator, "joined").await["state"].take()
+    }
+
+    /// Reads the events of a room as the room does.
+    pub(crate) async fn log_of(&self, room: &str) -> Vec<RecordedEvent> {
+        let stream = StreamName::new(format!("room-{room}")).unwrap();
+        let rooms = self.backends.rooms(&SystemClock::shared()).await.unwrap();
+        let first = Version::new(1);
+        rooms.read_stream(&stream, first, Direction::Forward, usize::MAX).await.unwrap()
     }
 
     /// Returns how many events a room has in the store.

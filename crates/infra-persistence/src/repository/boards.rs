@@ -105,6 +105,11 @@ impl Boards {
         board
     }
 
+    /// Gives all boards up; those that are asked for are read again.
+    pub(super) fn clear(&self) {
+        self.kept.lock().clear();
+    }
+
     pub(super) fn built(&self) -> u64 {
         self.built.load(Ordering::Relaxed)
     }

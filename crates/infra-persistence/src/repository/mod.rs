@@ -2,6 +2,7 @@
 
 mod boards;
 mod entity;
+mod erasure;
 mod limits;
 mod names;
 mod order;

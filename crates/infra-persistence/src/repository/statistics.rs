@@ -52,11 +52,11 @@ const TRIES: usize = 64;
 /// ```
 #[derive(Debug, Clone)]
 pub struct PlayerStatistics {
-    players: Repository<Statistics>,
-    windows: Repository<InWindow>,
-    documents: Arc<dyn DocumentStore>,
-    results: Collection,
-    boards: Arc<Boards>,
+    pub(super) players: Repository<Statistics>,
+    pub(super) windows: Repository<InWindow>,
+    pub(super) documents: Arc<dyn DocumentStore>,
+    pub(super) results: Collection,
+    pub(super) boards: Arc<Boards>,
     tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
 }
