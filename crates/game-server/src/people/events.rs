@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     People,
-    stored::{Object, PLAIN, Personal, SEALED},
+    stored::{Object, PLAIN, Personal, SEALED, Sealed},
 };
 use crate::{
     domain::{Event, PlayerId},
@@ -88,11 +88,10 @@ impl People {
     ) -> Result<bool> {
         let Some(personal) = Personal::of_object(object) else { return Ok(false) };
         let Some(player) = personal.player(object).or(actor) else { return Ok(false) };
-        let text = match personal.sealed(object) {
-            Some(Some(sealed)) => self.open_text((player, room), sealed).await?,
-            Some(None) => None,
-            None if self.is_forgotten(player) => None,
-            None => return Ok(false),
+        let text = match Personal::sealed(object) {
+            Sealed::To(sealed) => self.open_text((player, room), sealed).await?,
+            Sealed::Not if !self.is_forgotten(player) => return Ok(false),
+            Sealed::Not | Sealed::Forgotten => None,
         };
         personal.unseal(object, text.unwrap_or_else(|| personal.stand_in(player)));
         Ok(true)

@@ -24,6 +24,17 @@ const SEALED_FIELD: &str = "sealed";
 /// An event as JSON.
 pub(super) type Object = Map<String, Value>;
 
+/// Whether the text of an event is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sealed<'a> {
+    /// It stands there plainly.
+    Not,
+    /// It was sealed to this.
+    To(&'a str),
+    /// Nothing was kept of it.
+    Forgotten,
+}
+
 /// What an event has of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Personal {
@@ -60,9 +71,13 @@ impl Personal {
         object.get(self.text)?.as_str()
     }
 
-    /// Returns what the text was sealed to, if it is sealed; `Some(None)` if nothing was kept of it.
-    pub(super) fn sealed(self, object: &Object) -> Option<Option<&str>> {
-        object.get(SEALED_FIELD).map(Value::as_str)
+    /// Returns what the text of an event was sealed to.
+    pub(super) fn sealed(object: &Object) -> Sealed<'_> {
+        match object.get(SEALED_FIELD) {
+            Some(Value::String(text)) => Sealed::To(text),
+            Some(_) => Sealed::Forgotten,
+            None => Sealed::Not,
+        }
     }
 
     /// Puts a sealed text in the place of the plain one.

@@ -46,7 +46,7 @@ impl Memory {
         let memory = Self::open(backends, clock).await?;
         let unfinished = memory.people.unfinished().await?;
         let standings = memory.standings(backends, clock)?;
-        let forgetting = Forgetting::new(memory.clone(), backends, standings, None);
+        let forgetting = Forgetting::new(&memory, backends, &standings, None);
         for player in unfinished {
             forgetting.forget(player).await?;
         }
@@ -122,14 +122,18 @@ pub(super) struct Forgetting {
 
 impl Forgetting {
     pub(super) fn new(
-        memory: Memory,
+        memory: &Memory,
         backends: &Backends,
-        standings: Standings,
-        registry: Option<Arc<Registry>>,
+        standings: &Standings,
+        registry: Option<&Arc<Registry>>,
     ) -> Self {
-        let documents = Arc::clone(&backends.documents);
-        let archive = Arc::clone(&backends.archive);
-        Self { memory, documents, archive, standings, registry }
+        Self {
+            memory: memory.clone(),
+            documents: Arc::clone(&backends.documents),
+            archive: Arc::clone(&backends.archive),
+            standings: standings.clone(),
+            registry: registry.cloned(),
+        }
     }
 
     /// Finds the players that are or were called so.
@@ -203,5 +207,5 @@ pub async fn forget(
 ) -> Result<Forgotten> {
     let memory = Memory::open(backends, clock).await?;
     let standings = memory.standings(backends, clock)?;
-    Forgetting::new(memory, backends, standings, None).forget(player).await
+    Forgetting::new(&memory, backends, &standings, None).forget(player).await
 }

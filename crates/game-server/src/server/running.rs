@@ -159,8 +159,7 @@ impl Server {
             listener.local_addr().map_err(|error| StartError::new("read own address", error))
         };
         let (addr, admin_addr) = (address(&listener)?, address(&admin_listener)?);
-        let memory = Memory::of_server(&backends, &clock).await;
-        let memory = memory.map_err(|error| StartError::new("open the keys of people", error))?;
+        let memory = memory(&backends, &clock).await?;
         let rooms = open_rooms(&settings, (&backends, &memory), &clock, &core).await?;
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
         let failed = |error| StartError::new("follow the games", error);
@@ -179,12 +178,11 @@ impl Server {
         let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
         let standings = follow_standings(&backends, &memory, &clock, &core).map_err(failed)?;
-        let rooms = Some(Arc::clone(&registry));
         let admin = Admin {
+            forgetting: Forgetting::new(&memory, &backends, &standings, Some(&registry)),
             observatory,
             registry,
             standings: standings.clone(),
-            forgetting: Forgetting::new(memory.clone(), &backends, standings.clone(), rooms),
             token: settings.admin_token.as_deref().map(Arc::from),
             stop: edge.stop(),
         };
@@ -346,6 +344,11 @@ fn observe(
 async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(addr).await;
     bound.map_err(|error| StartError::new(format!("listen on {addr}"), error))
+}
+
+async fn memory(backends: &Backends, clock: &Arc<dyn Clock>) -> Result<Memory, StartError> {
+    let opened = Memory::of_server(backends, clock).await;
+    opened.map_err(|error| StartError::new("open the keys of people", error))
 }
 
 fn key_ring(settings: &Settings) -> Result<KeyRing, StartError> {
