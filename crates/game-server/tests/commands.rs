@@ -18,8 +18,8 @@ use std::sync::LazyLock;
 use common::room::{chat, declare, entropy, name, player};
 use game_server::{
     domain::{
-        AbandonReason, Act, ActionNumber, Actor, Answer, Awaited, Command, Event, Millis, Piece,
-        Pieces, PlayerId, Room, Seat, Settings, Status, Style, Viewer, choose,
+        AbandonReason, Act, ActionNumber, Actor, Answer, Awaited, Bounds, Command, Event, Millis,
+        Piece, Pieces, PlayerId, Room, Seat, Settings, Status, Style, Viewer, choose,
     },
     simulate::{Transcript, play_game},
 };
@@ -71,6 +71,13 @@ impl Roll {
         }
     }
 
+    /// Bounds that a game may reach, or may not.
+    fn bounds(self) -> Bounds {
+        let rounds = Some(1 + self.number % 20);
+        let (events, bytes) = (Some(1 + self.bits % 3_000), Some(1 + self.bits % 300_000));
+        Bounds { rounds, events, bytes, minutes: Some(1) }
+    }
+
     fn act(self, room: &Room) -> Act {
         let entropy = entropy(self.seat);
         let seat = self.seat();
@@ -81,6 +88,7 @@ impl Roll {
         let turn_ms = Millis::new(self.bits);
         let settings = match self.bits % 4 {
             0 => Settings { turn_ms, ..Settings::default() },
+            1 => Settings { bounds: self.bounds(), ..Settings::default() },
             _ => Settings::default(),
         };
         match self.what % 24 {
@@ -98,6 +106,7 @@ impl Roll {
             17 => Act::TimeOut { seat, since },
             18 => Act::PlayFor { seat, since, entropy },
             19 => Act::NextRound { since, entropy },
+            21 if self.bits.is_multiple_of(32) => Act::TimeIsUp,
             20 if self.bits.is_multiple_of(32) => Act::Close { reason: AbandonReason::Idle },
             _ => chat("hello"),
         }

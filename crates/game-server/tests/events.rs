@@ -14,7 +14,8 @@ mod common;
 
 use common::room::{PLAIN, TestRoom, chat, hands, name, pieces, player};
 use game_server::domain::{
-    AbandonReason, ActionNumber, BySeat, Cause, Event, PlayType, Refusal, Seat, Settings, Style,
+    AbandonReason, ActionNumber, BySeat, Cause, Event, Limit, PlayType, Refusal, Seat, Settings,
+    Style,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -147,8 +148,18 @@ fn game_events() -> Vec<(Event, Value)> {
                 "captured": [2, 2, 2, 2], "change": [-2, 14, -2, -4], "scores": [52, -3, 0, 9]}),
         ),
         (
-            Event::GameEnded { rounds: 7, scores, winners: vec![Seat::First] },
+            Event::GameEnded { rounds: 7, scores, winners: vec![Seat::First], limit: None },
             json!({"type": "game_ended", "rounds": 7, "scores": [52, -3, 0, 9], "winners": [0]}),
+        ),
+        (
+            Event::GameEnded {
+                rounds: 7,
+                scores,
+                winners: vec![Seat::First],
+                limit: Some(Limit::Minutes),
+            },
+            json!({"type": "game_ended", "rounds": 7, "scores": [52, -3, 0, 9], "winners": [0],
+                "limit": "minutes"}),
         ),
     ]
 }
@@ -175,7 +186,8 @@ fn an_unknown_field_or_type_or_a_missing_field_is_refused() {
         };
         assert!(refused(&|fields| drop(fields.insert("extra".into(), json!(1)))), "{json}");
         assert!(refused(&|fields| drop(fields.insert("type".into(), json!("dealt_badly")))));
-        for field in json.as_object().unwrap().keys().filter(|field| *field != "cause") {
+        let may_be_absent = |field: &&String| ["cause", "limit"].contains(&field.as_str());
+        for field in json.as_object().unwrap().keys().filter(|field| !may_be_absent(field)) {
             assert!(refused(&|fields| drop(fields.remove(field))), "{json} without {field}");
             assert!(refused(&|fields| drop(fields.insert(field.clone(), json!({"x": []})))));
         }

@@ -97,10 +97,10 @@ const EVENTS = {
       declared[seat] === 0 ? Math.min(zeros + 1, 2) : 0,
     );
   },
-  game_ended(state, { rounds, scores, winners }) {
+  game_ended(state, { rounds, scores, winners, limit }) {
     const names = state.seats.map(({ name = null }) => name);
     state.status = "completed";
-    state.result = { rounds, names, scores, winners };
+    state.result = { rounds, names, scores, winners, ...(limit && { limit }) };
   },
   room_abandoned(state) {
     state.status = "abandoned";

@@ -75,13 +75,14 @@ const SENTENCES = {
     );
     return `Round ${round} is over. ${each.join("; ")}.`;
   },
-  game_ended: ({ winners }, { subject }) => {
+  game_ended: ({ winners, limit }, { subject }) => {
     const [first, ...others] = winners.map(subject);
-    if (others.length > 0)
-      return `The game is over. The win is shared: ${list([first, ...others])}.`;
-    return `The game is over. ${first} ${first === "You" ? "have" : "has"} won.`;
+    const over = limit ? "The game has reached its limit and is over." : "The game is over.";
+    if (others.length > 0) return `${over} The win is shared: ${list([first, ...others])}.`;
+    return `${over} ${first} ${first === "You" ? "have" : "has"} won.`;
   },
-  room_abandoned: () => "The table is closed.",
+  room_abandoned: ({ reason }) =>
+    reason === "limit" ? "The table has reached its limit and is closed." : "The table is closed.",
   chat: () => null,
   action_refused: () => null,
 };

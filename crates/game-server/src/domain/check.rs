@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use super::{
     room::{Life, RECENT_CHAT, Room},
-    scoring,
     text::Name,
 };
 
@@ -43,7 +42,8 @@ impl Room {
 
     fn check_life(&self) -> Result<(), String> {
         let ended = self.game.as_ref().is_some_and(|game| {
-            game.n_scored == game.round.number && scoring::is_over(&game.scores, game.n_scored)
+            let was_cut = self.result.as_ref().is_some_and(|result| result.limit.is_some());
+            was_cut || (game.n_scored == game.round.number && game.is_over())
         });
         match self.life {
             Life::Uncreated if self.offset != 0 => Err("events before the creation".to_owned()),

@@ -2,6 +2,7 @@
 
 use super::{
     bot,
+    bounds::Limit,
     command::{Act, Entropy},
     decide::Decision,
     due::Awaited,
@@ -27,6 +28,10 @@ impl Room {
             Act::NextRound { since, entropy } => {
                 self.expect_due(Awaited::NextRound, *since)?;
                 self.next_round(*entropy)
+            }
+            Act::TimeIsUp => {
+                let end = self.cut_short(Limit::Minutes).ok_or(Refusal::WrongPhase)?;
+                Ok(vec![end])
             }
             Act::Close { reason } => self.close(*reason),
             Act::Create { .. }

@@ -147,6 +147,8 @@ pub enum Act {
         /// The seed of the deal.
         entropy: Entropy,
     },
+    /// Ends a game whose minutes are over (clock).
+    TimeIsUp,
     /// Gives the room up (clock or operator).
     Close {
         /// Why.

@@ -27,6 +27,10 @@ impl Room {
                 return Err(Refusal::StaleAction);
             }
         }
+        if self.life == Life::Completed && self.is_full() && command.act != Act::Leave {
+            // Not even the refusal is recorded.
+            return Err(Refusal::WrongPhase);
+        }
         let is_over = self.life == Life::Abandoned;
         let Some(seat) = self.seat_of(player).filter(|_| !is_over) else {
             return self.decide_anew(command, None);
@@ -57,6 +61,7 @@ impl Room {
             Act::TimeOut { .. }
             | Act::PlayFor { .. }
             | Act::NextRound { .. }
+            | Act::TimeIsUp
             | Act::Close { .. } => Err(Refusal::NotAllowed),
             Act::Leave
             | Act::AddBot { .. }
@@ -93,6 +98,7 @@ impl Room {
             | Act::TimeOut { .. }
             | Act::PlayFor { .. }
             | Act::NextRound { .. }
+            | Act::TimeIsUp
             | Act::Close { .. } => Err(Refusal::NotAllowed),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
+    bounds::Limit,
     pieces::Pieces,
     play::PlayType,
     player::{ActionNumber, PlayerId, Style},
@@ -46,6 +47,8 @@ pub enum AbandonReason {
     Idle,
     /// The operator closed it.
     Operator,
+    /// It reached a bound before a round was scored.
+    Limit,
 }
 
 /// What happened; in JSON an object whose `type` is the event's name. Unknown fields are refused.
@@ -222,6 +225,9 @@ pub enum Event {
         scores: BySeat<i32>,
         /// Who shares the highest score.
         winners: Vec<Seat>,
+        /// The bound that ended it before the rules did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<Limit>,
     },
     /// The room was given up before its game ended.
     RoomAbandoned {

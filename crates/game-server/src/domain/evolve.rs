@@ -1,6 +1,7 @@
 //! How an event changes a room.
 
 use super::{
+    bounds::bytes_of,
     chair::{Answer, Answered, Occupant},
     event::Event,
     game::Game,
@@ -16,6 +17,7 @@ impl Room {
     /// and never fails.
     pub(super) fn fold(&mut self, event: &Event) {
         self.offset = self.offset.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes_of(event));
         let was_due = self.awaited();
         self.fold_answer(event);
         self.fold_table(event);
@@ -87,14 +89,14 @@ impl Room {
             (Some(game), _) => game.evolve(event),
             (game, Event::Dealt { round, multiplier, starter, hands, weak }) => {
                 let round = Round::dealt(*round, *multiplier, *starter, *hands, weak);
-                *game = Some(Game::new(round));
+                *game = Some(Game::new(round, self.settings.bounds.last_round()));
             }
             (None, _) => {}
         }
-        if let Event::GameEnded { rounds, scores, winners } = event {
+        if let Event::GameEnded { rounds, scores, winners, limit } = event {
             let names = BySeat::from_fn(|seat| self.name_at(seat).cloned());
             let (rounds, scores, winners) = (*rounds, *scores, winners.clone());
-            self.result = Some(ResultView { rounds, names, scores, winners });
+            self.result = Some(ResultView { rounds, names, scores, winners, limit: *limit });
             self.life = Life::Completed;
         }
     }

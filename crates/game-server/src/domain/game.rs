@@ -21,12 +21,26 @@ pub(super) struct Game {
     pub(super) zeros: BySeat<u8>,
     /// How many rounds have been scored.
     pub(super) n_scored: u8,
+    /// The last round.
+    #[serde(default = "last_round")]
+    pub(super) last_round: u8,
+}
+
+/// The last round of a game whose snapshot is older than bounds.
+const fn last_round() -> u8 {
+    LAST_ROUND
 }
 
 impl Game {
     /// Returns the game in the moment after its first deal.
-    pub(super) fn new(round: Round) -> Self {
-        Self { round, scores: BySeat::default(), zeros: BySeat::default(), n_scored: 0 }
+    pub(super) fn new(round: Round, last_round: u8) -> Self {
+        let (scores, zeros) = (BySeat::default(), BySeat::default());
+        Self { round, scores, zeros, n_scored: 0, last_round }
+    }
+
+    /// Returns whether the game is over by the rounds that have been scored.
+    pub(super) fn is_over(&self) -> bool {
+        self.last_round <= self.n_scored || scoring::is_over(&self.scores, self.n_scored)
     }
 
     /// Returns who starts the next round: who won the last turn.
@@ -97,10 +111,11 @@ impl Game {
     /// Returns the event that ends the game, if it is over.
     pub(super) fn ended(&self) -> Option<Event> {
         let (rounds, scores) = (self.n_scored, self.scores);
-        scoring::is_over(&scores, rounds).then(|| Event::GameEnded {
+        self.is_over().then(|| Event::GameEnded {
             rounds,
             scores,
             winners: scoring::winners(&scores),
+            limit: None,
         })
     }
 
@@ -108,13 +123,13 @@ impl Game {
     pub(super) fn check(&self) -> Result<(), String> {
         self.round.check()?;
         let number = self.round.number;
-        if number == 0 || LAST_ROUND < number {
-            return Err(format!("round {number} of {LAST_ROUND}"));
+        if number == 0 || self.last_round < number {
+            return Err(format!("round {number} of {}", self.last_round));
         }
         if number != self.n_scored && number != self.n_scored.saturating_add(1) {
             return Err(format!("round {number} after {} scored ones", self.n_scored));
         }
-        if self.n_scored < number && scoring::is_over(&self.scores, self.n_scored) {
+        if self.n_scored < number && self.is_over() {
             return Err("a round was dealt after the end of the game".to_owned());
         }
         Ok(())

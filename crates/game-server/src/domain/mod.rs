@@ -4,6 +4,7 @@
 //! [`Room::view`] are all that anybody outside ever sees of them.
 
 mod bot;
+mod bounds;
 mod chair;
 mod check;
 mod clockwork;
@@ -34,6 +35,7 @@ mod turn;
 mod view;
 
 pub use bot::choose;
+pub use bounds::{Bounds, Limit};
 pub use chair::Answer;
 pub use command::{Act, Actor, Command, Entropy};
 pub use deal::{HAND, WEAK_POINTS, deal, is_weak};

@@ -62,6 +62,9 @@ pub struct Room {
     /// The offset from which what is due now has been due.
     pub(super) since: u64,
     pub(super) chat: Vec<ChatView>,
+    /// How many bytes the events have; those before an older snapshot are not in it.
+    #[serde(default)]
+    pub(super) bytes: u64,
 }
 
 impl StateMachine for Room {
@@ -76,12 +79,13 @@ impl StateMachine for Room {
     ///
     /// A numbered action of a seated player is answered by an event, also when it is refused:
     /// the answer is then found by [`Room::answer`]. A retry of it decides nothing anew.
+    /// What reaches a bound of the room ends its game.
     ///
     /// # Errors
     ///
     /// The [`Refusal`] of a command that has no number, or an older one than was answered last.
     fn decide(&self, command: Command) -> Result<Vec<Event>, Refusal> {
-        self.decide_once(&command)
+        self.decide_once(&command).map(|events| self.bounded(events))
     }
 
     fn evolve(&mut self, event: &Event) {

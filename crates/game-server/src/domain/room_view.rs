@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bounds::Limit,
     declaration::allowed_declarations,
     game::Game,
     pieces::Pieces,
@@ -153,6 +154,9 @@ pub struct ResultView {
     pub scores: BySeat<i32>,
     /// Who shares the highest score.
     pub winners: Vec<Seat>,
+    /// The bound that ended it before the rules did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
 }
 
 /// Something that was said.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::Refusal;
+use super::{bounds::Bounds, refusal::Refusal};
 
 /// A number of milliseconds.
 #[derive(
@@ -33,7 +33,7 @@ impl Millis {
     }
 }
 
-/// The times of a room; in JSON whole milliseconds, and what is left out has its default.
+/// The times of a room, and its bounds; in JSON whole milliseconds, and what is left out has its default.
 ///
 /// ```
 /// use game_server::domain::{Millis, Settings};
@@ -58,6 +58,9 @@ pub struct Settings {
     pub bot_max_ms: Millis,
     /// How long the scores of a round stand before the next deal; 4 s.
     pub scoring_ms: Millis,
+    /// How much the game may take: the operator's to choose.
+    #[serde(skip_serializing_if = "Bounds::is_none")]
+    pub bounds: Bounds,
 }
 
 impl Settings {
@@ -67,19 +70,19 @@ impl Settings {
     /// The longest time that a bot or the scores may take: one minute.
     pub const LONGEST_PAUSE: Millis = Millis::new(60_000);
 
-    /// Checks that no time is out of its range.
+    /// Checks that no time and no bound is out of its range.
     ///
     /// # Errors
     ///
     /// [`Refusal::InvalidSettings`] if a player has no time at all or more than
     /// [`LONGEST`](Self::LONGEST), a pause is longer than [`LONGEST_PAUSE`](Self::LONGEST_PAUSE),
-    /// or a bot's least time is above its greatest.
+    /// a bot's least time is above its greatest, or a bound is out of its range.
     pub fn check(&self) -> Result<(), Refusal> {
         let thinking = [self.preparation_ms, self.declaration_ms, self.turn_ms];
         let thinks = thinking.iter().all(|time| Millis::ZERO < *time && *time <= Self::LONGEST);
         let pauses = self.bot_max_ms.max(self.scoring_ms) <= Self::LONGEST_PAUSE;
         if thinks && pauses && self.bot_min_ms <= self.bot_max_ms {
-            return Ok(());
+            return self.bounds.check();
         }
         Err(Refusal::InvalidSettings)
     }
@@ -103,6 +106,7 @@ impl Default for Settings {
             bot_min_ms: Millis::new(500),
             bot_max_ms: Millis::new(1_500),
             scoring_ms: Millis::new(4_000),
+            bounds: Bounds::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bounds::Limit,
     event::{AbandonReason, Event},
     pieces::Pieces,
     play::PlayType,
@@ -165,6 +166,9 @@ pub enum Viewed {
         scores: BySeat<i32>,
         /// Who shares the highest score.
         winners: Vec<Seat>,
+        /// The bound that ended it before the rules did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<Limit>,
     },
     /// The room was given up.
     RoomAbandoned {
@@ -252,9 +256,12 @@ pub fn view(event: &Event, viewer: Viewer) -> Viewed {
                 scores: *scores,
             }
         }
-        Event::GameEnded { rounds, scores, winners } => {
-            Viewed::GameEnded { rounds: *rounds, scores: *scores, winners: winners.clone() }
-        }
+        Event::GameEnded { rounds, scores, winners, limit } => Viewed::GameEnded {
+            rounds: *rounds,
+            scores: *scores,
+            winners: winners.clone(),
+            limit: *limit,
+        },
         Event::RoomAbandoned { reason } => Viewed::RoomAbandoned { reason: *reason },
         Event::Chat { seat, text, cause: _ } => Viewed::Chat { seat: *seat, text: text.clone() },
         Event::ActionRefused { seat, action, reason } if viewer == Viewer::Seat(*seat) => {

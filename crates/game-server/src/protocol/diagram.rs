@@ -4,7 +4,7 @@
 //! waiting <-> ready -> preparation -> declaration -> turn -> scoring -> completed
 //!                        ^               ^                      |
 //!                        +---------------+----------------------+
-//! and from each but completed -> abandoned
+//! and from each but completed -> abandoned; a game that reaches a bound completes in any phase
 //! ```
 
 use Stage::{Abandoned, Completed, Declaration, Preparation, Ready, Scoring, Turn, Waiting};
@@ -15,7 +15,7 @@ use super::admin::{Diagram, Stage, Transition};
 use crate::domain::{Phase, RoomView, Status};
 
 /// Every way from one state to another, with the events that take it.
-const TRANSITIONS: [(Stage, Stage, &[&str]); 15] = [
+const TRANSITIONS: [(Stage, Stage, &[&str]); 18] = [
     (Waiting, Ready, &["player_joined", "bot_added"]),
     (Ready, Waiting, &["player_left", "bot_removed"]),
     (Ready, Preparation, &["game_started"]),
@@ -31,6 +31,9 @@ const TRANSITIONS: [(Stage, Stage, &[&str]); 15] = [
     (Declaration, Abandoned, &["room_abandoned"]),
     (Turn, Abandoned, &["room_abandoned"]),
     (Scoring, Abandoned, &["room_abandoned"]),
+    (Preparation, Completed, &["game_ended"]),
+    (Declaration, Completed, &["game_ended"]),
+    (Turn, Completed, &["game_ended"]),
 ];
 
 /// The ways by the names of their states.

@@ -10,6 +10,8 @@ use crate::domain::{Due, Status};
 pub(super) enum Alarm {
     /// Something of the game.
     Due(Due),
+    /// The end of the time that the room may take.
+    TimeUp,
     /// Nothing: the room may go from memory.
     Rest { is_open: bool },
 }
@@ -30,14 +32,18 @@ impl Timer {
             None => task.audience.is_empty().then_some(Alarm::Rest { is_open }),
         };
         let pause = self.pause.take();
+        // A sleep that is made now tells when it ends, in tokio's time.
+        let now = tokio::time::sleep(Duration::ZERO).deadline();
         self.set = alarm.map(|alarm| match self.set {
             Some((same, at)) if same == alarm && pause.is_none() => (alarm, at),
-            _ => {
-                let wait = pause.unwrap_or_else(|| wait_of(alarm, &task.tools));
-                // A sleep that is made now tells when it ends, in tokio's time.
-                (alarm, tokio::time::sleep(wait).deadline())
-            }
+            _ => (alarm, now + pause.unwrap_or_else(|| wait_of(alarm, &task.tools))),
         });
+        if let Some(left) = task.time_left() {
+            let end = now + left.max(pause.unwrap_or_default());
+            if self.set.is_none_or(|(_, at)| end <= at) {
+                self.set = Some((Alarm::TimeUp, end));
+            }
+        }
         let at = self.set.map(|(_, at)| at);
         async move {
             match at {
@@ -64,6 +70,7 @@ fn wait_of(alarm: Alarm, tools: &Tools) -> Duration {
             let (earliest, latest) = (due.earliest.duration(), due.latest.duration());
             earliest + latest.saturating_sub(earliest).mul_f64(tools.random.unit())
         }
+        Alarm::TimeUp => Duration::ZERO,
         Alarm::Rest { is_open: true } => tools.idle,
         Alarm::Rest { is_open: false } => tools.linger,
     }

@@ -1,9 +1,11 @@
 //! A room as a durable machine: how its events, its states and what is asked of it are named.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use infra_core::{Clock, event::EventStore, snapshot::SnapshotStore};
-use infra_persistence::state::{Action, DurableOptions, Edge, Persistent, Strategy};
+use infra_persistence::state::{
+    Action, DurableOptions, Edge, Persistent, SnapshotPolicy, Strategy,
+};
 
 use crate::{
     domain::{Act, Actor, Command, Event, Room},
@@ -34,13 +36,20 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Returns how each room is kept: its events, and a snapshot after each hundred and when it leaves memory.
+    /// Returns how each room is kept: its events, and a snapshot after each so many and when it leaves memory.
     ///
     /// No fence is committed: its mark would take an offset that players count. A room has one owner, its task;
     /// whoever else wrote it would be refused by the expected version. What it did last is in its diary.
-    pub(super) fn machine(&self, clock: Arc<dyn Clock>) -> DurableOptions {
+    pub(super) fn machine(
+        &self,
+        snapshot_events: NonZeroU32,
+        clock: Arc<dyn Clock>,
+    ) -> DurableOptions {
         let (events, snapshots) = (Arc::clone(&self.events), Arc::clone(&self.snapshots));
-        DurableOptions::new(Strategy::Hybrid { events, snapshots }, clock).recorded(0)
+        let policy = SnapshotPolicy::default().every(u64::from(snapshot_events.get()));
+        DurableOptions::new(Strategy::Hybrid { events, snapshots }, clock)
+            .policy(policy)
+            .recorded(0)
     }
 }
 
@@ -77,6 +86,7 @@ const fn act_name(act: &Act) -> &'static str {
         Act::TimeOut { .. } => "time_out",
         Act::PlayFor { .. } => "play_for",
         Act::NextRound { .. } => "next_round",
+        Act::TimeIsUp => "time_is_up",
         Act::Close { .. } => "close",
     }
 }

@@ -11,6 +11,7 @@ mod anew;
 mod audience;
 mod change;
 mod late;
+mod lifetime;
 mod machine;
 mod mail;
 mod moment;

@@ -1,6 +1,6 @@
 //! Finds the rooms: those in memory, and those that only the event store remembers.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use infra_core::{
     Error, ErrorKind, Result,
@@ -34,6 +34,8 @@ pub struct Options {
     pub linger: Duration,
     /// How long a room that does not play may be without people before it is given up.
     pub idle: Duration,
+    /// After how many events a room has a snapshot.
+    pub snapshot_events: NonZeroU32,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             resume_events: 500,
             linger: Duration::from_mins(1),
             idle: Duration::from_mins(10),
+            snapshot_events: const { NonZeroU32::new(100).unwrap() },
         }
     }
 }
@@ -71,7 +74,7 @@ impl Registry {
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let tools = Tools {
-            machine: stores.machine(Arc::clone(telemetry.clock())),
+            machine: stores.machine(options.snapshot_events, Arc::clone(telemetry.clock())),
             events: stores.events,
             snapshots: stores.snapshots,
             clock: Arc::clone(telemetry.clock()),

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     alarm::{Alarm, Timer},
     audience::{Audience, frame_of},
+    lifetime::Lifetime,
     mail::{Enter, Entry, Letter, Mail, Purpose},
     summary::Summary,
 };
@@ -64,6 +65,7 @@ pub(super) struct RoomTask {
     pub(super) audience: Audience,
     summary: watch::Sender<Option<Summary>>,
     pub(super) diary: Diary,
+    pub(super) lifetime: Lifetime,
 }
 
 impl RoomTask {
@@ -77,7 +79,8 @@ impl RoomTask {
         let (room, audience) = (durable.state().clone(), Audience::default());
         let mut diary = Diary::new(tools.telemetry.clone(), code);
         diary.open(&room);
-        let task = Self { tools, code, durable, room, epoch: None, audience, summary, diary };
+        let (epoch, lifetime) = (None, Lifetime::Unknown { is_new: room.offset() == 0 });
+        let task = Self { tools, code, durable, room, epoch, audience, summary, diary, lifetime };
         task.summarize();
         task
     }
@@ -97,6 +100,7 @@ impl RoomTask {
     async fn serve_all(&mut self, mut mailbox: mpsc::Receiver<Letter>, stop: Stop) {
         let mut timer = Timer::default();
         loop {
+            self.know_lifetime().await;
             let wake = timer.set(self);
             tokio::select! {
                 mail = mailbox.recv() => match mail {
@@ -116,8 +120,16 @@ impl RoomTask {
     /// Does what the room's clock is due to do; returns whether the task shall end.
     async fn alarm(&mut self, timer: &mut Timer) -> bool {
         let set = timer.take();
-        let Some(Alarm::Due(due)) = set else {
-            return self.rest().await;
+        let due = match set {
+            Some(Alarm::Due(due)) => due,
+            Some(Alarm::TimeUp) => {
+                let end = Command::of(Actor::Clock, Act::TimeIsUp);
+                if self.carry_out(end).await.is_err() {
+                    timer.pause(STORAGE_PAUSE);
+                }
+                return false;
+            }
+            Some(Alarm::Rest { .. }) | None => return self.rest().await,
         };
         let Ok(entropy) = entropy() else {
             timer.pause(STORAGE_PAUSE);

@@ -45,7 +45,7 @@ pub struct Game {
     pub(super) clock: Arc<dyn Clock>,
     random: Random,
     pub(super) lobby: Lobby,
-    settings: Settings,
+    pub(super) settings: Settings,
     heartbeat: Duration,
     resume_events: u32,
     /// The newest token of each connection, for its last words.
@@ -183,7 +183,7 @@ impl Game {
                 self.leave_gone_room(session);
                 session.check_in_lobby()?;
                 let room = self.registry.free_code().await.map_err(|error| setback(&error))?;
-                let settings = settings.unwrap_or(self.settings);
+                let settings = self.settings_of(settings)?;
                 self.enter(session, player, room, Purpose::Create { name, settings }).await
             }
             Request::JoinRoom { room, name } => {

@@ -8,7 +8,7 @@ use super::{
     conversation::{Game, Place, Session},
 };
 use crate::{
-    domain::{PlayerId, Refusal},
+    domain::{PlayerId, Refusal, Settings},
     protocol::{LeftReason, Refused, RoomCode, ServerMessage, Setback},
     rooms::{Enter, Entry, Mail, Purpose},
 };
@@ -40,6 +40,17 @@ impl Game {
         self.go(session, room, Enter { connection, player, purpose, token }).await?;
         session.watching = watching;
         Ok(())
+    }
+
+    /// Returns the settings of a new room: the times are the host's to choose, the bounds are not.
+    pub(super) fn settings_of(&self, chosen: Option<Settings>) -> Result<Settings, Refused> {
+        match chosen {
+            None => Ok(self.settings),
+            Some(chosen) if chosen.bounds.is_none() => {
+                Ok(Settings { bounds: self.settings.bounds, ..chosen })
+            }
+            Some(_) => Err(refused(Refusal::InvalidSettings)),
+        }
     }
 
     /// Sends a connection into a room and waits until it is there.
