@@ -16,7 +16,7 @@ use crate::{
     protocol::{RoomCode, Token, TokenText},
 };
 
-/// How long a token is good.
+/// How long a token is good by default.
 pub(crate) const LIFETIME: Duration = Duration::from_hours(24);
 
 /// How often a write is tried again that met another one of the same token.
@@ -86,6 +86,7 @@ pub struct Credentials {
     documents: Arc<dyn DocumentStore>,
     collection: Collection,
     clock: Arc<dyn Clock>,
+    lifetime: Duration,
 }
 
 /// Who a genuine token belongs to.
@@ -109,7 +110,15 @@ impl Credentials {
         documents: Arc<dyn DocumentStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        Ok(Self { ring, documents, collection: collection()?, clock })
+        let collection = collection()?;
+        Ok(Self { ring, documents, collection, clock, lifetime: LIFETIME })
+    }
+
+    /// Sets how long a token is good; a day by default.
+    #[must_use]
+    pub const fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
     }
 
     /// Checks a token's signature and time.
@@ -230,11 +239,11 @@ impl Credentials {
             room: room.to_string(),
             session: None,
             generation,
-            expires: expiry(self.clock.wall(), LIFETIME),
+            expires: expiry(self.clock.wall(), self.lifetime),
         };
         let token = TokenText::new(self.ring.sign(&claims))
             .ok_or_else(|| infra_core::Error::new(ErrorKind::Internal, "sign token"))?;
-        let expires_in_ms = u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX);
+        let expires_in_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
         Ok(Token { token, expires_in_ms })
     }
 }

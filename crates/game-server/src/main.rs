@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, error::ErrorKind};
 use game_server::{
     archive,
     backup::backup,
@@ -29,7 +29,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (cli, origins) = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let done = match cli.job {
         Some(Job::Simulate { games, seed, events }) => run_simulation(games, seed, events),
         Some(Job::Backup { data, to }) => run_backup(&data, &to),
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Some(Job::Verify { folder }) => run_verify(folder),
         Some(Job::Archive(arguments)) => run_archive(&arguments),
         Some(Job::Forget(arguments)) => run_forget(&arguments),
-        None => match Settings::resolve(cli.options) {
+        None => match Settings::resolve_from(cli.options, origins) {
             Ok(settings) => serve(settings),
             Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
         },

@@ -6,8 +6,8 @@ use infra_ratelimit::{Quota, Window};
 
 use super::{
     backend::{Backend, Role},
+    error::ConfigError,
     options::Options,
-    resolve::ConfigError,
 };
 
 /// So many within so many seconds, written `COUNT/SECONDS`.

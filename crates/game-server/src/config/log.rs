@@ -6,10 +6,7 @@ use clap::ValueEnum;
 use infra_observability::log::{Every, Format};
 use serde::Deserialize;
 
-use super::{
-    options::Options,
-    resolve::{ConfigError, at_least_one},
-};
+use super::{error::ConfigError, options::Options, resolve::at_least_one};
 
 /// How an entry of the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]

@@ -29,7 +29,7 @@ pub struct Cli {
 /// A job that needs no server.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Job {
-    /// Writes the reference of metrics, dashboards for Grafana, rules for Prometheus and their tests.
+    /// Writes the references of options and metrics, dashboards for Grafana, rules for Prometheus and their tests.
     Generate {
         /// The folder to write below.
         #[arg(default_value = "docs")]
@@ -113,7 +113,7 @@ pub struct Options {
     /// The token that the admin listener asks for; required if it is not on loopback.
     #[arg(long, env = "GAME_SERVER_ADMIN_TOKEN", value_name = "TEXT", hide_env_values = true)]
     pub admin_token: Option<String>,
-    /// The folder of everything that is kept [default: ./data].
+    /// The folder of everything that is kept [default: data].
     #[arg(long, env = "GAME_SERVER_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
     /// Where events are kept: `file:FOLDER`, `memory:`, or `postgres://USER@HOST/DATABASE` where
@@ -246,6 +246,45 @@ pub struct Options {
     /// Without it the client is whoever connects.
     #[arg(long, env = "GAME_SERVER_TRUST_PROXY", value_name = "IP", value_delimiter = ',')]
     pub trust_proxy: Option<Vec<IpAddr>>,
+    /// The most minutes from the creation of a room to the end of its game [default: 1440].
+    #[arg(long, env = "GAME_SERVER_GAME_MINUTES", value_name = "COUNT")]
+    pub game_minutes: Option<u32>,
+    /// The last round of a game, of 1 to 20 [default: 20].
+    #[arg(long, env = "GAME_SERVER_GAME_ROUNDS", value_name = "COUNT")]
+    pub game_rounds: Option<u32>,
+    /// The most events of a room until its game ends, what is said in it among them [default: 20000].
+    #[arg(long, env = "GAME_SERVER_GAME_EVENTS", value_name = "COUNT")]
+    pub game_events: Option<u32>,
+    /// The most bytes of those events as JSON [default: 4194304].
+    #[arg(long, env = "GAME_SERVER_GAME_BYTES", value_name = "BYTES")]
+    pub game_bytes: Option<u32>,
+    /// How often a client is asked whether it is still there, in seconds; one that says nothing for twice
+    /// as long and five seconds more is cut off [default: 15].
+    #[arg(long, env = "GAME_SERVER_HEARTBEAT", value_name = "SECONDS")]
+    pub heartbeat: Option<u32>,
+    /// How many hours a player may come back by its token [default: 24].
+    #[arg(long, env = "GAME_SERVER_TOKEN_HOURS", value_name = "HOURS")]
+    pub token_hours: Option<u32>,
+    /// How long a room that nobody is in stays in memory, in seconds [default: 60].
+    #[arg(long, env = "GAME_SERVER_ROOM_LINGER", value_name = "SECONDS")]
+    pub room_linger: Option<u32>,
+    /// How long a room whose game has not begun may have nobody in it before it is given up, in
+    /// seconds [default: 600].
+    #[arg(long, env = "GAME_SERVER_ROOM_IDLE", value_name = "SECONDS")]
+    pub room_idle: Option<u32>,
+    /// After how many events a room has a snapshot, which shortens its way back [default: 100].
+    #[arg(long, env = "GAME_SERVER_SNAPSHOT_EVENTS", value_name = "COUNT")]
+    pub snapshot_events: Option<u32>,
+    /// How long one call of a store may take, in milliseconds [default: 2000].
+    #[arg(long, env = "GAME_SERVER_STORE_PATIENCE", value_name = "MILLIS")]
+    pub store_patience: Option<u32>,
+    /// The bytes of a file of the event log, which are reserved on the disk at once [default:
+    /// 67108864].
+    #[arg(long, env = "GAME_SERVER_EVENT_SEGMENT", value_name = "BYTES")]
+    pub event_segment: Option<u32>,
+    /// How many MiB of the disk must be free, or its health is degraded [default: 512].
+    #[arg(long, env = "GAME_SERVER_DISK_LOW", value_name = "MIB")]
+    pub disk_low: Option<u32>,
 }
 
 impl Options {
@@ -298,6 +337,18 @@ impl Options {
             connections_per_player: self.connections_per_player.or(weaker.connections_per_player),
             spectators: self.spectators.or(weaker.spectators),
             trust_proxy: self.trust_proxy.or(weaker.trust_proxy),
+            game_minutes: self.game_minutes.or(weaker.game_minutes),
+            game_rounds: self.game_rounds.or(weaker.game_rounds),
+            game_events: self.game_events.or(weaker.game_events),
+            game_bytes: self.game_bytes.or(weaker.game_bytes),
+            heartbeat: self.heartbeat.or(weaker.heartbeat),
+            token_hours: self.token_hours.or(weaker.token_hours),
+            room_linger: self.room_linger.or(weaker.room_linger),
+            room_idle: self.room_idle.or(weaker.room_idle),
+            snapshot_events: self.snapshot_events.or(weaker.snapshot_events),
+            store_patience: self.store_patience.or(weaker.store_patience),
+            event_segment: self.event_segment.or(weaker.event_segment),
+            disk_low: self.disk_low.or(weaker.disk_low),
         }
     }
 }

@@ -1,35 +1,18 @@
 //! The options made whole: the file read, defaults filled in, every value checked.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     backend::{Backend, Role},
+    error::ConfigError,
+    file, game,
     limits::Limits,
     log::{self, LogFiles, LogFormat},
     options::{Options, Recovery},
+    origin::Origins,
+    tuning::Tuning,
 };
-use crate::domain::{self, Millis};
-
-/// What is wrong with which option.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    option: String,
-    why: String,
-}
-
-impl ConfigError {
-    pub(super) fn new(option: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self { option: option.into(), why: why.to_string() }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "option --{}: {}", self.option, self.why)
-    }
-}
-
-impl std::error::Error for ConfigError {}
+use crate::domain;
 
 /// Everything that serving needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +53,7 @@ pub struct Settings {
     pub trace_share: f64,
     /// Origins that may connect; empty for the server's own on loopback.
     pub allow_origin: Vec<String>,
-    /// The times of a room whose host names none.
+    /// The times of a room whose host names none, and the bounds of every room.
     pub room: domain::Settings,
     /// The most connections from one address.
     pub connections_per_address: u32,
@@ -84,6 +67,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How much is admitted.
     pub limits: Limits,
+    /// The times and sizes of components.
+    pub tuning: Tuning,
 }
 
 impl Settings {
@@ -93,15 +78,25 @@ impl Settings {
     ///
     /// The first option whose value cannot be, with what it takes.
     pub fn resolve(options: Options) -> Result<Self, ConfigError> {
-        let from_file = match &options.config {
-            Some(path) => read_file(path)?,
-            None => Options::default(),
+        Self::resolve_from(options, Origins::default())
+    }
+
+    /// Makes `options` whole whose origins are known, so that an error names them.
+    ///
+    /// # Errors
+    ///
+    /// The first option whose value cannot be, with what it takes and where it was written.
+    pub fn resolve_from(options: Options, origins: Origins) -> Result<Self, ConfigError> {
+        let (from_file, places) = match &options.config {
+            Some(path) => file::read(path)?,
+            None => (Options::default(), Origins::default()),
         };
-        Self::check(options.or(from_file))
+        Self::check(options.or(from_file)).map_err(|error| error.found_by(&origins.or(places)))
     }
 
     fn check(options: Options) -> Result<Self, ConfigError> {
-        let room = room_settings(&options)?;
+        let room = game::settings(&options)?;
+        let tuning = Tuning::of(&options)?;
         let connections_per_address =
             at_least_one("connections-per-address", options.connections_per_address.unwrap_or(64))?;
         let limits = Limits::of(&options, connections_per_address)?;
@@ -122,6 +117,7 @@ impl Settings {
         let cache = parsed(Role::Cache, options.cache.as_deref().unwrap_or("memory:"))?;
         let settings = Self {
             limits,
+            tuning,
             addr: options.addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             admin_addr: options.admin_addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
             admin_token: options.admin_token,
@@ -175,13 +171,6 @@ impl Settings {
     }
 }
 
-fn read_file(path: &std::path::Path) -> Result<Options, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| ConfigError::new("config", format!("{}: {cause}", path.display())))?;
-    toml::from_str(&text)
-        .map_err(|cause| ConfigError::new("config", format!("{}: {cause}", path.display())))
-}
-
 pub(super) fn at_least_one(option: &str, value: u32) -> Result<u32, ConfigError> {
     if value == 0 { Err(ConfigError::new(option, "it takes 1 or more")) } else { Ok(value) }
 }
@@ -193,56 +182,9 @@ fn trace_share(text: Option<&str>) -> Result<f64, ConfigError> {
     share.ok_or_else(refuse)
 }
 
-fn room_settings(options: &Options) -> Result<domain::Settings, ConfigError> {
-    let defaults = domain::Settings::default();
-    let (bot_min_ms, bot_max_ms) = match &options.bot_delay {
-        Some(text) => bot_delay(text)?,
-        None => (defaults.bot_min_ms, defaults.bot_max_ms),
-    };
-    let scoring_ms = options.round_pause.map_or(defaults.scoring_ms, Millis::new);
-    let mut room = domain::Settings { bot_min_ms, bot_max_ms, scoring_ms, ..defaults };
-    if let Some(text) = &options.timeouts {
-        [room.preparation_ms, room.declaration_ms, room.turn_ms] = timeouts(text)?;
-    }
-    let refuse = |_| ConfigError::new("bot-delay, --round-pause or --timeouts", "out of range");
-    room.check().map_err(refuse)?;
-    Ok(room)
-}
-
-fn bot_delay(text: &str) -> Result<(Millis, Millis), ConfigError> {
-    let refuse = || {
-        let why = format!("`{text}` is not a range of milliseconds, as in `500..1500`");
-        ConfigError::new("bot-delay", why)
-    };
-    let (least, most) = text.split_once("..").ok_or_else(refuse)?;
-    let least: u32 = least.parse().map_err(|_| refuse())?;
-    let most: u32 = most.parse().map_err(|_| refuse())?;
-    if most < least { Err(refuse()) } else { Ok((Millis::new(least), Millis::new(most))) }
-}
-
-fn timeouts(text: &str) -> Result<[Millis; 3], ConfigError> {
-    let refuse = || {
-        let why =
-            format!("`{text}` is not three numbers of seconds above zero, as in `60,120,300`");
-        ConfigError::new("timeouts", why)
-    };
-    let seconds: Vec<u32> = text
-        .split(',')
-        .map(|part| part.trim().parse())
-        .collect::<Result<_, _>>()
-        .map_err(|_| refuse())?;
-    let millis = |seconds: u32| Millis::new(seconds.saturating_mul(1_000));
-    match *seconds.as_slice() {
-        [preparation, declaration, turn] if 0 < preparation.min(declaration).min(turn) => {
-            Ok([millis(preparation), millis(declaration), millis(turn)])
-        }
-        _ => Err(refuse()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::origin::Origin, *};
 
     fn resolved(change: impl FnOnce(&mut Options)) -> Result<Settings, String> {
         let mut options = Options::default();
@@ -256,7 +198,13 @@ mod tests {
         assert_eq!(settings.addr.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.admin_addr.to_string(), "127.0.0.1:8081");
         assert_eq!(settings.events.to_string(), "file:data/events");
-        assert_eq!(settings.room, domain::Settings::default());
+        let bounds = settings.room.bounds;
+        assert_eq!(
+            (bounds.minutes, bounds.rounds, bounds.events),
+            (Some(1_440), None, Some(20_000))
+        );
+        let times = domain::Settings { bounds: domain::Bounds::default(), ..settings.room };
+        assert_eq!(times, domain::Settings::default());
     }
 
     #[test]
@@ -285,21 +233,6 @@ mod tests {
                 .contains("`example.org` is not like")
         );
         assert!(refused(|o| o.config = Some("/nowhere.toml".into())).contains("/nowhere.toml"));
-    }
-
-    #[test]
-    fn the_times_of_a_room_can_be_set() {
-        let settings = resolved(|options| {
-            options.bot_delay = Some("0..5".to_owned());
-            options.timeouts = Some("1, 2, 3".to_owned());
-            options.round_pause = Some(9);
-        })
-        .unwrap();
-        assert_eq!(settings.room.bot_max_ms, Millis::new(5));
-        assert_eq!(settings.room.turn_ms, Millis::new(3_000));
-        assert_eq!(settings.room.scoring_ms, Millis::new(9));
-        let refused = resolved(|options| options.timeouts = Some("1,2,99999".to_owned()));
-        assert!(refused.unwrap_err().contains("out of range"));
     }
 
     #[test]
@@ -332,5 +265,27 @@ mod tests {
         std::fs::write(&path, "adr = \"127.0.0.1:9000\"\n").unwrap();
         let refused = resolved(|options| options.config = Some(path.clone())).unwrap_err();
         assert!(refused.contains("unknown field `adr`"), "{refused}");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_is_refused_where_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("game.toml");
+        std::fs::write(&path, "rooms = 7\ntimeouts = \"x\"\nlimit-chat = \"9\"\n").unwrap();
+        let refused = |options: Options, origins| {
+            let options = Options { config: Some(path.clone()), ..options };
+            Settings::resolve_from(options, origins).unwrap_err().to_string()
+        };
+        let in_file = refused(Options::default(), Origins::default());
+        let place = format!("{}, line 2, column 12: timeouts: `x` is not three", path.display());
+        assert!(in_file.starts_with(&place), "{in_file}");
+        let timeouts = Some("y".to_owned());
+        let variable = Origin::Variable("GAME_SERVER_TIMEOUTS".to_owned());
+        let origins = [("timeouts".to_owned(), variable)].into_iter().collect();
+        let in_environment = refused(Options { timeouts, ..Options::default() }, origins);
+        assert!(in_environment.starts_with("variable GAME_SERVER_TIMEOUTS: `y` is not three"));
+        let timeouts = Some("1,2,3".to_owned());
+        let elsewhere = refused(Options { timeouts, ..Options::default() }, Origins::default());
+        assert!(elsewhere.contains("line 3, column 14: limit-chat: `9` is not a count"));
     }
 }

@@ -130,7 +130,8 @@ impl Room {
         if events.is_empty() || self.settings.bounds.is_none() {
             return None;
         }
-        let bytes = events.iter().map(bytes_of).fold(0, u64::saturating_add);
+        let bytes = |_| events.iter().map(bytes_of).fold(0, u64::saturating_add);
+        let bytes = self.settings.bounds.bytes.map_or(0, bytes);
         self.reached_with(events.len() as u64, bytes)
     }
 
@@ -141,7 +142,8 @@ impl Room {
         if meets(bounds.events, self.offset.saturating_add(events)) {
             return Some(Limit::Events);
         }
-        meets(bounds.bytes, self.bytes.saturating_add(bytes)).then_some(Limit::Bytes)
+        let bytes = self.bytes.unwrap_or_default().saturating_add(bytes);
+        meets(bounds.bytes, bytes).then_some(Limit::Bytes)
     }
 }
 

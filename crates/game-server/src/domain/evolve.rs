@@ -17,11 +17,14 @@ impl Room {
     /// and never fails.
     pub(super) fn fold(&mut self, event: &Event) {
         self.offset = self.offset.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes_of(event));
         let was_due = self.awaited();
         self.fold_answer(event);
         self.fold_table(event);
         self.fold_game(event);
+        if self.settings.bounds.bytes.is_some() {
+            let before = self.bytes.unwrap_or_default();
+            self.bytes = Some(before.saturating_add(bytes_of(event)));
+        }
         if matches!(event, Event::Dealt { .. }) || was_due != self.awaited() {
             self.since = self.offset;
         }
@@ -89,7 +92,7 @@ impl Room {
             (Some(game), _) => game.evolve(event),
             (game, Event::Dealt { round, multiplier, starter, hands, weak }) => {
                 let round = Round::dealt(*round, *multiplier, *starter, *hands, weak);
-                *game = Some(Game::new(round, self.settings.bounds.last_round()));
+                *game = Some(Game::new(round, self.settings.bounds.rounds));
             }
             (None, _) => {}
         }

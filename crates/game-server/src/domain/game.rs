@@ -21,26 +21,25 @@ pub(super) struct Game {
     pub(super) zeros: BySeat<u8>,
     /// How many rounds have been scored.
     pub(super) n_scored: u8,
-    /// The last round.
-    #[serde(default = "last_round")]
-    pub(super) last_round: u8,
-}
-
-/// The last round of a game whose snapshot is older than bounds.
-const fn last_round() -> u8 {
-    LAST_ROUND
+    /// The last round, if it is not the rules' own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_round: Option<u8>,
 }
 
 impl Game {
     /// Returns the game in the moment after its first deal.
-    pub(super) fn new(round: Round, last_round: u8) -> Self {
+    pub(super) fn new(round: Round, last_round: Option<u8>) -> Self {
         let (scores, zeros) = (BySeat::default(), BySeat::default());
         Self { round, scores, zeros, n_scored: 0, last_round }
     }
 
+    fn last_round(&self) -> u8 {
+        self.last_round.unwrap_or(LAST_ROUND)
+    }
+
     /// Returns whether the game is over by the rounds that have been scored.
     pub(super) fn is_over(&self) -> bool {
-        self.last_round <= self.n_scored || scoring::is_over(&self.scores, self.n_scored)
+        self.last_round() <= self.n_scored || scoring::is_over(&self.scores, self.n_scored)
     }
 
     /// Returns who starts the next round: who won the last turn.
@@ -123,8 +122,8 @@ impl Game {
     pub(super) fn check(&self) -> Result<(), String> {
         self.round.check()?;
         let number = self.round.number;
-        if number == 0 || self.last_round < number {
-            return Err(format!("round {number} of {}", self.last_round));
+        if number == 0 || self.last_round() < number {
+            return Err(format!("round {number} of {}", self.last_round()));
         }
         if number != self.n_scored && number != self.n_scored.saturating_add(1) {
             return Err(format!("round {number} after {} scored ones", self.n_scored));

@@ -62,9 +62,9 @@ pub struct Room {
     /// The offset from which what is due now has been due.
     pub(super) since: u64,
     pub(super) chat: Vec<ChatView>,
-    /// How many bytes the events have; those before an older snapshot are not in it.
-    #[serde(default)]
-    pub(super) bytes: u64,
+    /// How many bytes the events have, if they are bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
 }
 
 impl StateMachine for Room {

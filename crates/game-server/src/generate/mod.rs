@@ -1,13 +1,15 @@
-//! Files made from the metrics that the server declares: what `game-server generate` writes.
+//! Files made from the options and the metrics that the server declares: what `game-server generate` writes.
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `configuration.md` | the reference of every option |
 //! | `metrics.md` | the reference of every metric |
 //! | `dashboards/*.json` | dashboards that Grafana imports |
 //! | `prometheus/rules.yml` | recording and alerting rules |
 //! | `prometheus/tests.yml` | tests of them, for `promtool test rules` |
 
 mod alerts;
+mod configuration;
 mod dashboards;
 mod recordings;
 
@@ -17,6 +19,7 @@ use infra_core::metric::Declaration;
 use infra_observability::generate::{Dashboard, Rules, Unknown, check, reference};
 
 pub use alerts::ALERTS;
+pub use configuration::{Entry, entries};
 pub use dashboards::DASHBOARDS;
 
 /// The rules of the server.
@@ -42,6 +45,8 @@ pub fn files(declared: &[Declaration]) -> Result<Vec<File>, Unknown> {
         .iter()
         .map(|board| (format!("dashboards/{}.json", board.name), format!("{:#}\n", board.json())))
         .collect();
+    let page = configuration::configuration().unwrap_or_default();
+    files.push(("configuration.md".to_owned(), page));
     files.push(("metrics.md".to_owned(), reference(declared)));
     files.push(("prometheus/rules.yml".to_owned(), RULES.yaml()));
     files.push(("prometheus/tests.yml".to_owned(), RULES.tests("rules.yml")));

@@ -1,6 +1,6 @@
 //! The stores that the settings chose.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
@@ -178,9 +178,9 @@ impl Backends {
     }
 
     /// Puts policies around the stores and the bus, and tells of those that are left alone.
-    pub(super) fn guarded(mut self, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn guarded(mut self, patience: Duration, clock: &Arc<dyn Clock>) -> Self {
         let stores = (self.events, self.documents, self.archive);
-        let guarded = Guarded::new(stores, self.bus, clock);
+        let guarded = Guarded::new(stores, self.bus, patience, clock);
         self.checks.push(guarded.health);
         Self {
             events: guarded.events,
@@ -245,7 +245,7 @@ impl Backends {
 async fn tenure(settings: &Settings) -> Result<Option<Arc<Tenure>>> {
     let Backend::Postgres(url) = &settings.events else { return Ok(None) };
     let options = infra_persistence::PostgresOptions::new(url.whole());
-    let options = options.connections(1).patience(super::guarded::PATIENCE);
+    let options = options.connections(1).patience(settings.tuning.store_patience);
     let leases = infra_persistence::PostgresLeases::connect(&options).await?;
     Tenure::begin(Arc::new(leases)).await.map(|tenure| Some(Arc::new(tenure)))
 }
@@ -322,13 +322,17 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
                 Recovery::Strict => Mode::Strict,
                 Recovery::Salvage => Mode::Salvage,
             };
-            log(infra_events::Options::new(folder).mode(mode).clock(Arc::clone(clock))).await
+            let options = infra_events::Options::new(folder)
+                .mode(mode)
+                .segment_bytes(settings.tuning.event_segment)
+                .clock(Arc::clone(clock));
+            log(options).await
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(url) => {
             // Who asked is gone by then: a connection that says nothing for longer holds no lane.
             let options = infra_events::PostgresOptions::new(url.whole())
-                .patience(super::guarded::PATIENCE)
+                .patience(settings.tuning.store_patience)
                 .clock(Arc::clone(clock));
             let events = Arc::new(infra_events::PostgresEventStore::open(options).await?);
             tracing::info!(database = %url, "events opened");

@@ -6,7 +6,7 @@
 //! Whoever still comes back later loses nothing: a token that is genuine is good without its
 //! generation, and a room without a snapshot is read from its events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
@@ -46,13 +46,20 @@ struct Over {
 pub(super) struct CleanUp {
     tasks: Tasks,
     snapshots: Arc<dyn SnapshotStore>,
+    after: Duration,
 }
 
 impl CleanUp {
     pub(super) async fn open(place: Place, snapshots: Arc<dyn SnapshotStore>) -> Result<Self> {
         let (queue, name) = ("clean-up", "clean-up queue");
         let home = Home { queue, name, capacity: CAPACITY, place };
-        Ok(Self { tasks: Tasks::open(home).await?, snapshots })
+        Ok(Self { tasks: Tasks::open(home).await?, snapshots, after: LIFETIME })
+    }
+
+    /// Sets how long after its end a room is cleaned up; a day by default.
+    pub(super) const fn after(mut self, after: Duration) -> Self {
+        self.after = after;
+        self
     }
 
     /// Cleans up until the service stops.
@@ -100,7 +107,7 @@ impl Projection for CleanUp {
         for event in events {
             let over = Over { stream: event.stream.clone() };
             let task = self.tasks.mint().message(Payload::json(1, &over)?);
-            rooms.push(task.delay(LIFETIME).dedup(event.event.id.to_string()));
+            rooms.push(task.delay(self.after).dedup(event.event.id.to_string()));
         }
         self.tasks.publish(rooms).await?;
         self.tasks.documents().commit(Batch::new().write(checkpoint.write()?)).await.map(|_| ())
@@ -114,8 +121,6 @@ impl Projection for CleanUp {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use infra_core::{
         Clock, SystemClock,
         event::{Append, EventStore, NewEvent},

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use infra_core::{Clock, SystemClock, lifecycle::Shutdown, metric::Declaration};
+use infra_core::{
+    Clock, SystemClock, health::HealthCheck, lifecycle::Shutdown, metric::Declaration,
+};
 use infra_observability::{
     exporter::Exporter,
     health::{Group, Monitor, Options as HealthOptions},
@@ -38,9 +40,6 @@ use crate::{
     session::Game,
     telemetry,
 };
-
-/// How often the hub pings, as clients are told.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How often the alerts within the process are looked at.
 const ALERTS_EVERY: Duration = Duration::from_secs(5);
@@ -152,7 +151,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let instruments = instruments.into();
         let (edge, core) = (Shutdown::new(), Shutdown::new());
-        let backends = backends.guarded(&clock);
+        let backends = backends.guarded(settings.tuning.store_patience, &clock);
         let listener = bind(settings.addr).await?;
         let admin_listener = bind(settings.admin_addr).await?;
         let address = |listener: &TcpListener| {
@@ -166,15 +165,11 @@ impl Server {
         let place = place(&settings, &backends, &clock);
         let archive_queue =
             archive(&backends, &memory, place.clone(), &core).await.map_err(failed)?;
-        let mut checks = checks(backends.checks.clone(), &settings.data, &clock);
-        // Tasks that wait are no reason to turn players away.
-        checks.push((Group::Info, Arc::new(archive_queue)));
-        let clean_up = clean_up(&backends, &memory, place, &core).await.map_err(failed)?;
-        checks.push((Group::Info, Arc::new(clean_up)));
-        // Without a shared limiter the server goes on with its share.
-        checks.extend(rooms.limits.health().map(|limiter| (Group::Info, limiter)));
-        let options = HealthOptions::default();
-        let monitor = Monitor::start_grouped(options, Arc::clone(&clock), checks, &core);
+        let lifetime = settings.tuning.token_lifetime;
+        let clean_up =
+            clean_up(&backends, &memory, place, lifetime, &core).await.map_err(failed)?;
+        let tasks: [Arc<dyn HealthCheck>; 2] = [Arc::new(archive_queue), Arc::new(clean_up)];
+        let monitor = watch(&settings, (&backends, &rooms), tasks, &clock, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
         let standings = follow_standings(&backends, &memory, &clock, &core).map_err(failed)?;
@@ -293,7 +288,9 @@ async fn open_rooms(
     let ring = key_ring(settings)?;
     let failed = |error| StartError::new("set up the rooms", error);
     let documents = Arc::clone(&backends.documents);
-    let credentials = Credentials::new(ring, documents, Arc::clone(clock)).map_err(failed)?;
+    let credentials = Credentials::new(ring, documents, Arc::clone(clock))
+        .map_err(failed)?
+        .lifetime(settings.tuning.token_lifetime);
     let options = TelemetryOptions::default();
     let telemetry = RoomTelemetry::new("game-server", ROOM, options, Arc::clone(clock));
     telemetry.start();
@@ -304,10 +301,29 @@ async fn open_rooms(
     go_on(&registry, backends, core).await.map_err(failed)?;
     let limits = limits(settings, clock).await?;
     let game = Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(clock));
-    let game = Arc::new(game.settings(settings.room).told(HEARTBEAT, settings.resume_events));
+    let game = Arc::new(
+        game.settings(settings.room).told(settings.tuning.heartbeat, settings.resume_events),
+    );
     let (lobby, stop) = (Arc::clone(&game), core.stop());
     core.spawn(async move { lobby.run(stop).await });
     Ok(Rooms { registry, game, telemetry, limits })
+}
+
+/// Starts to ask how the server is.
+fn watch(
+    settings: &Settings,
+    (backends, rooms): (&Backends, &Rooms),
+    tasks: [Arc<dyn HealthCheck>; 2],
+    clock: &Arc<dyn Clock>,
+    core: &Shutdown,
+) -> Arc<Monitor> {
+    let disk = (settings.data.as_path(), settings.tuning.disk_low);
+    let mut checks = checks(backends.checks.clone(), disk, clock);
+    // Tasks that wait are no reason to turn players away; without a shared limiter the server goes on
+    // with its share.
+    let others = tasks.into_iter().chain(rooms.limits.health());
+    checks.extend(others.map(|check| (Group::Info, check)));
+    Monitor::start_grouped(HealthOptions::default(), Arc::clone(clock), checks, core)
 }
 
 /// Starts to watch the server: alerts, log levels, rates.
@@ -413,10 +429,11 @@ async fn clean_up(
     backends: &Backends,
     memory: &Memory,
     place: Place,
+    after: Duration,
     core: &Shutdown,
 ) -> infra_core::Result<CleanUp> {
     let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let clean_up = CleanUp::open(place, Arc::clone(&memory.snapshots)).await?;
+    let clean_up = CleanUp::open(place, Arc::clone(&memory.snapshots)).await?.after(after);
     let follower = Follower::new(events, documents, clean_up.clone())?;
     let (working, stop) = (clean_up.clone(), core.stop());
     core.spawn(async move { working.run(stop).await });
@@ -444,7 +461,9 @@ fn room_options(settings: &Settings) -> rooms::Options {
     rooms::Options {
         rooms: settings.rooms as usize,
         resume_events: settings.resume_events,
-        ..rooms::Options::default()
+        linger: settings.tuning.room_linger,
+        idle: settings.tuning.room_idle,
+        snapshot_events: settings.tuning.snapshot_events,
     }
 }
 
@@ -460,10 +479,11 @@ fn hub_options(settings: &Settings) -> infra_ws::Options {
     } else {
         OriginPolicy::listed(settings.allow_origin.clone())
     };
+    let heartbeat = settings.tuning.heartbeat;
     infra_ws::Options::new(origin)
         .protocol(PROTOCOL)
         .message_bytes(crate::protocol::MESSAGE_BYTES)
-        .heartbeat(HEARTBEAT, HEARTBEAT * 2 + Duration::from_secs(5))
+        .heartbeat(heartbeat, heartbeat * 2 + Duration::from_secs(5))
         .connections(settings.connections as usize, settings.connections_per_address as usize)
         .trust_proxies(settings.limits.proxies.iter().copied())
         .codes(CloseCodes {

@@ -56,7 +56,7 @@ impl Place {
             Some(Backend::Postgres(url)) => {
                 let server = infra_messaging::PostgresOptions::new(url.whole())
                     .connections(CONNECTIONS)
-                    .patience(super::guarded::PATIENCE);
+                    .patience(PATIENCE);
                 let open = infra_messaging::PostgresQueue::open(server, name, options, clock);
                 let port = Box::pin(open).await?;
                 tracing::info!(queue, database = %url, "queue opened");
@@ -73,6 +73,10 @@ impl Place {
 /// How many connections to PostgreSQL a queue has: one that receives, and a few for the rest.
 #[cfg(feature = "postgres")]
 const CONNECTIONS: u32 = 4;
+
+/// How long a connection to PostgreSQL may say nothing before a queue gives it up.
+#[cfg(feature = "postgres")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl TaskQueue {
     pub(super) fn port(&self) -> Arc<dyn Queue> {

@@ -171,7 +171,7 @@ async fn start_on(faults: &DiskFaults, segment: u64, is_hasty: bool) -> Host {
 /// restart.
 async fn told_and_kept(is_hasty: bool) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
     let faults = DiskFaults::none();
-    let host = start_on(&faults, 1 << 20, is_hasty).await;
+    let host = Box::pin(start_on(&faults, 1 << 20, is_hasty)).await;
     let mut mei = host.host("Mei").await;
     let mut told = Vec::new();
     for action in 1..=8 {
@@ -206,14 +206,14 @@ fn is_kept(told: &[(u64, u64)], kept: &[(u64, u64)]) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_before_a_failing_sync_is_kept() {
-    let (told, kept) = told_and_kept(false).await;
+    let (told, kept) = Box::pin(told_and_kept(false)).await;
     assert_eq!(told.len(), 4, "nothing is acknowledged once the disk fails");
     assert!(is_kept(&told, &kept), "{told:?} {kept:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledgement_before_the_sync_is_caught() {
-    let (told, kept) = told_and_kept(true).await;
+    let (told, kept) = Box::pin(told_and_kept(true)).await;
     assert!(!is_kept(&told, &kept), "the planted bug went unnoticed: {told:?} {kept:?}");
 }
 

@@ -32,6 +32,7 @@ mod limiter;
 mod limits;
 mod migrations;
 mod observed;
+mod options;
 mod play;
 #[path = "../../examples/drive/player.rs"]
 mod player;

@@ -43,7 +43,7 @@ impl Write for Sink {
 }
 
 impl Sink {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -53,7 +53,7 @@ impl Sink {
 pub(crate) struct Collector(Arc<Mutex<Vec<String>>>);
 
 impl Collector {
-    async fn start() -> (Self, String) {
+    pub(crate) async fn start() -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let collector = Self::default();
@@ -115,7 +115,7 @@ pub(crate) async fn watched(log: &str) -> (Host, Sink, Collector) {
 }
 
 /// Starts a server with a log and spans of its own.
-async fn instrumented(options: Options, sink: impl Write + Send + 'static) -> Host {
+pub(crate) async fn instrumented(options: Options, sink: impl Write + Send + 'static) -> Host {
     let folder = tempfile::tempdir().unwrap();
     let data = Some(folder.path().to_owned());
     let settings = Settings::resolve(Options { data, ..options }).unwrap();

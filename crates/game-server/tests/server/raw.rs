@@ -165,6 +165,19 @@ impl RawSocket {
         }
     }
 
+    /// Returns once the server has sent a ping, which stays without an answer.
+    pub(crate) async fn pinged(&mut self) {
+        let ping = async {
+            while let Some(head) = self.take(2).await {
+                if head[0] == 0x89 {
+                    return;
+                }
+                self.take(usize::from(head[1])).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ping).await.expect("no ping comes");
+    }
+
     async fn next(&mut self) -> Heard {
         loop {
             let Some(head) = self.take(2).await else { return Heard::Cut };

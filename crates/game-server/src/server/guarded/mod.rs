@@ -41,9 +41,6 @@ use self::{
     archive::GuardedArchive, bus::GuardedBus, documents::GuardedDocuments, events::GuardedEvents,
 };
 
-/// How long one call of a store may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-
 /// The longest pause of a store that fails, so that the game goes on soon after it is back: what hangs just
 /// then, this pause and the client's are less than five seconds together.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -72,20 +69,20 @@ struct Guard {
 }
 
 impl Guard {
-    fn new(store: Store, budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Self {
+    fn new(store: Store, patience: Duration, budget: &RetryBudget, clock: &Arc<dyn Clock>) -> Self {
         let open = Backoff::exponential(Duration::from_millis(250))
             .capped_at(LONGEST_PAUSE)
             .jitter(Jitter::Within(10));
         let options = breaker::Options::default()
             .consecutive(const { NonZeroU32::new(5).unwrap() })
             .probes(1)
-            .probe_patience(PATIENCE)
+            .probe_patience(patience)
             .open_for(open)
             .gauge(move |state| STORE_BREAKER.set_for(store, state.level()));
         let breaker = Breaker::new(options, Arc::clone(clock));
-        let places = bulkhead::Options::new(RUNNING).queue(WAITING).wait(PATIENCE);
+        let places = bulkhead::Options::new(RUNNING).queue(WAITING).wait(patience);
         let places = Bulkhead::new(places, Arc::clone(clock));
-        let timeout = Timeout::new(PATIENCE, Arc::clone(clock));
+        let timeout = Timeout::new(patience, Arc::clone(clock));
         let again = |timeout: Timeout| {
             Pipeline::new()
                 .then(retry(budget, clock))
@@ -163,7 +160,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// Puts policies around each store, and around the bus.
+    /// Puts policies around each store, and around the bus: one call takes no longer than `patience`.
     pub(super) fn new(
         (events, documents, archive): (
             Arc<dyn EventStore>,
@@ -171,10 +168,11 @@ impl Guarded {
             Arc<dyn ArchiveStore>,
         ),
         bus: Arc<dyn PubSub>,
+        patience: Duration,
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let budget = RetryBudget::new(Arc::clone(clock));
-        let guard = |store| (store, Guard::new(store, &budget, clock));
+        let guard = |store| (store, Guard::new(store, patience, &budget, clock));
         let guards = [Store::Events, Store::Documents, Store::Archive, Store::Bus].map(guard);
         let health = guards.iter().fold(BreakerHealth::new("stores"), |health, (store, guard)| {
             health.breaker(store.value(), guard.breaker.clone())

@@ -39,6 +39,8 @@ use tracing_subscriber::{Registry, layer::SubscriberExt as _};
 
 use super::*;
 
+const PATIENCE: Duration = Duration::from_secs(2);
+
 fn guarded_over(events: Arc<dyn EventStore>) -> Guarded {
     with_bus(events, Arc::new(MemoryPubSub::new(100)))
 }
@@ -46,7 +48,7 @@ fn guarded_over(events: Arc<dyn EventStore>) -> Guarded {
 fn with_bus(events: Arc<dyn EventStore>, bus: Arc<dyn PubSub>) -> Guarded {
     let clock: Arc<dyn Clock> = SystemClock::shared();
     let documents = Arc::new(infra_persistence::memory(Arc::clone(&clock)).unwrap());
-    Guarded::new((events, documents, Arc::new(Archive::in_memory())), bus, &clock)
+    Guarded::new((events, documents, Arc::new(Archive::in_memory())), bus, PATIENCE, &clock)
 }
 
 fn guarded() -> Guarded {
