@@ -5,20 +5,20 @@ use std::{process::Command, time::Duration};
 use crate::{
     args::{self, Asked},
     behaviours, bench, coverage, layers, rustc, services, shell,
-    tools::DENY,
+    tools::{self, DENY},
 };
 
 const HELP: &str = "\
 Usage: cargo xtask ci [--only STEPS] [--skip STEPS]
 
-Steps: fmt, layers, clippy, tests, docs, coverage, behaviours, deny, simulate, crash, load, bench.
+Steps: fmt, layers, clippy, tests, docs, coverage, behaviours, deny, simulate, crash, load, faults, bench.
 STEPS are names divided by commas. Everything is built once, by clippy and instrumented; the tests run
 once, with real servers; docs are the doctests and the pages.";
 
 /// A step and what it does.
 type Step = (&'static str, fn() -> Result<(), String>);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", fmt),
     ("layers", || layers::run(&[])),
     ("clippy", clippy),
@@ -30,6 +30,7 @@ const STEPS: [Step; 12] = [
     ("simulate", simulate),
     ("crash", crash),
     ("load", load),
+    ("faults", faults),
     ("bench", || bench::run(&["--gate".to_owned()])),
 ];
 
@@ -153,6 +154,16 @@ fn load() -> Result<(), String> {
     let server = built("game-server")?;
     let mut drive = built("examples/drive")?;
     drive.args(["load", "--rooms", "20", "--rate", "120", "--seconds", "5"]);
+    shell::run(drive.env("GAME_SERVER_BIN", server.get_program()))
+}
+
+/// Hurts a few rooms, once on files and once on all servers; the full run is a command of its own.
+fn faults() -> Result<(), String> {
+    let server = built("game-server")?;
+    let mut drive = built("examples/drive")?;
+    let runs = "kill-9-files,postgres-stopped+nats-killed";
+    drive.args(["faults", "--rooms", "3", "--rate", "240", "--seconds", "1", "--only", runs]);
+    drive.env("INFRA_TEST_PYTHON", tools::python());
     shell::run(drive.env("GAME_SERVER_BIN", server.get_program()))
 }
 

@@ -28,6 +28,8 @@ Commands:
   crash       kills a playing server at random moments and audits what it acknowledged
   bench       our figures and those of others on the same work, against their goals
   load        plays many rooms at a fixed pace and measures latencies
+  faults      breaks what a playing server stands on, and audits what became of the games
+  roll        restarts a playing server, the next process while the last one ends
 
 Each command has its own --help.";
 
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
         "behaviours" => behaviours::run(&rest),
         "services" => services::run(&rest),
         "crash" => game::run("crash", &rest),
-        "load" => game::run("load", &rest),
+        program @ ("load" | "faults" | "roll") => game::run(program, &rest),
         "" | "--help" | "-h" | "help" => {
             println!("{HELP}");
             Ok(())

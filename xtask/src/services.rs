@@ -218,7 +218,8 @@ fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
-fn install() -> Result<(), String> {
+/// Installs what is missing of the servers.
+pub(crate) fn install() -> Result<(), String> {
     let missing: Vec<&str> = [
         ("redis-server", shell::exists("redis-server")),
         ("nats-server", shell::exists("nats-server")),

@@ -104,7 +104,7 @@ fn run_forget(arguments: &forget::Arguments) -> Result<(), Box<dyn Error>> {
 
 fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let (clock, sink) = (SystemClock::shared(), sink(&settings)?);
         let instruments = Instruments::install(&settings, clock, exporter(), sink)?;
         let server = Server::start(settings, instruments).await?;
@@ -117,9 +117,13 @@ fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
             asked = asked_to_stop() => asked.map(|()| false)?,
             () = server.lost() => true,
         };
+        let hold = server.hold();
         server.stop().await;
-        if is_lost { Err("another process serves the same database".into()) } else { Ok(()) }
-    })
+        if is_lost { Err("another process serves the same database".into()) } else { Ok(hold) }
+    });
+    // Who waits for the data folder comes once nothing of this process is left in it.
+    drop(runtime);
+    served.map(drop)
 }
 
 /// Waits for SIGTERM or Ctrl-C.

@@ -210,7 +210,8 @@ impl Engine for Fjall {
 /// # Errors
 ///
 /// [`ErrorKind::Corrupt`] if commits that were acknowledged are missing or the last one is another
-/// than the witness saw; [`ErrorKind::Unavailable`] if another process holds the folder, or a store of
+/// than the witness saw; [`ErrorKind::Unsupported`] if a later version of this crate has laid it out;
+/// [`ErrorKind::Unavailable`] if another process holds the folder, or a store of
 /// this one that was not [closed](Documents::close), or if the disk fails.
 ///
 /// # Cancel safety
@@ -260,6 +261,11 @@ fn open(options: &Options) -> Result<(Documents, OpenReport)> {
     let (witness, witnessed) = Witness::open(&options.folder.join("witness")).map_err(failed)?;
     let engine = engine(&options.folder, Some(lock), options.write_buffer)
         .map_err(|cause| io_error(OPEN, cause))?;
+    let is_new = !has_layout(&engine)?;
+    if is_new {
+        let version = layout::VERSION.to_le_bytes().to_vec();
+        engine.apply(vec![(layout::LAYOUT.to_vec(), Some(version))]).map_err(failed)?;
+    }
     // What the engine recovered is made durable before anything is read from it.
     engine.sync().map_err(failed)?;
     let mark = last_commit(&engine)?;
@@ -285,6 +291,20 @@ fn lock(folder: &Path) -> Result<File> {
             .because(cause)
     })?;
     Ok(file)
+}
+
+/// Returns whether the store says which layout it has; refuses one that is not known.
+fn has_layout(engine: &dyn Engine) -> Result<bool> {
+    let found = engine
+        .get(layout::LAYOUT)
+        .map_err(|cause| Error::new(ErrorKind::Corrupt, OPEN).because(cause))?;
+    let Some(found) = found else { return Ok(false) };
+    let version = found.try_into().map_or(u32::MAX, u32::from_le_bytes);
+    if version <= layout::VERSION {
+        return Ok(true);
+    }
+    let detail = format!("the layout has version {version}, known is {}", layout::VERSION);
+    Err(Error::new(ErrorKind::Unsupported, OPEN).detail(detail))
 }
 
 fn last_commit(engine: &dyn Engine) -> Result<Mark> {
@@ -325,5 +345,23 @@ mod tests {
         assert!(lost.to_string().contains("2 commits after commit 5"), "{lost}");
         assert!(compare(mark(7, 2), mark(7, 1), false).is_err());
         assert_eq!(compare(mark(5, 2), mark(7, 1), true).unwrap().lost, 2);
+    }
+    #[tokio::test]
+    async fn a_layout_of_a_later_version_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = embedded(Options::new(folder.path())).await.unwrap();
+        store.close().await;
+        drop(store);
+        let later = vec![(layout::LAYOUT.to_vec(), Some(2_u32.to_le_bytes().to_vec()))];
+        let database = engine(folder.path(), None, WRITE_BUFFER).unwrap();
+        database.apply(later).and_then(|()| database.sync()).unwrap();
+        drop(database);
+        let witness = std::fs::read(folder.path().join("witness")).unwrap();
+        let refused = embedded(Options::new(folder.path())).await.unwrap_err();
+        assert_eq!(refused.kind(), &ErrorKind::Unsupported);
+        assert!(refused.to_string().contains("version 2, known is 1"), "{refused}");
+        assert_eq!(std::fs::read(folder.path().join("witness")).unwrap(), witness);
+        let database = engine(folder.path(), None, WRITE_BUFFER).unwrap();
+        assert_eq!(database.get(layout::LAYOUT).unwrap().unwrap(), 2_u32.to_le_bytes());
     }
 }

@@ -6,6 +6,7 @@
 //! h collection key version         older version and the present one, where history is kept
 //! f scope                         highest fencing token
 //! m                               number and digest of the last commit
+//! v                               version of this layout
 //! ```
 //!
 //! Parts that others follow are escaped (00 becomes 00 FF) and ended by 00 01, so that no part is
@@ -25,6 +26,12 @@ const DOCUMENT: u8 = b'd';
 const TERM: u8 = b't';
 const HISTORY: u8 = b'h';
 const FENCE: u8 = b'f';
+
+/// The key of the layout's version, four bytes from the lowest on.
+pub(crate) const LAYOUT: &[u8] = b"v";
+
+/// The version of this layout; a later one is refused. A store without one is of the first.
+pub(crate) const VERSION: u32 = 1;
 
 /// The key of the last commit's number.
 pub(crate) const COMMIT: &[u8] = b"m";

@@ -204,16 +204,20 @@ impl Server {
         self.supervisor.wait().map(|_| ())
     }
 
-    /// Stops the server in its tracks: it keeps its connections and answers nobody.
+    /// Stops the server in its tracks, with the processes that it has started: it keeps its connections
+    /// and answers nobody.
     ///
     /// # Errors
     ///
     /// If the server is gone.
     pub fn freeze(&self) -> io::Result<()> {
         kill_process(self.pid, Signal::STOP)?;
-        // The signal reaches one thread after the other.
-        while threads(self.pid).any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X')) {
-            std::thread::yield_now();
+        settle(self.pid);
+        // It starts no more of them now. One that ends just then answers nobody either.
+        for child in children(self.pid) {
+            if kill_process(child, Signal::STOP).is_ok() {
+                settle(child);
+            }
         }
         Ok(())
     }
@@ -224,6 +228,9 @@ impl Server {
     ///
     /// As for [`Server::freeze`].
     pub fn thaw(&self) -> io::Result<()> {
+        for child in children(self.pid) {
+            let _goes_on = kill_process(child, Signal::CONT).is_ok();
+        }
         Ok(kill_process(self.pid, Signal::CONT)?)
     }
 
@@ -273,6 +280,13 @@ fn children(parent: Pid) -> Vec<Pid> {
     };
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers.filter_map(Pid::from_raw).filter(is_child).collect()
+}
+
+/// Waits until a process that was told to stop has stopped: the signal reaches one thread after the other.
+fn settle(pid: Pid) {
+    while threads(pid).any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X')) {
+        std::thread::yield_now();
+    }
 }
 
 /// Returns the state of each thread of a process, as Linux tells it; elsewhere none.

@@ -1,4 +1,5 @@
-//! Drives a real game-server process from outside, over real sockets: `crash` and `load`.
+//! Drives a real game-server process from outside, over real sockets: `crash`, `load`, `faults` and
+//! `roll`.
 //!
 //! It is an example of game-server so that xtask, which compiles first, never links the product.
 #![expect(
@@ -9,13 +10,20 @@
 
 mod capacity;
 mod crash;
+mod faults;
+mod faulty_disk;
 mod load;
 mod player;
 mod process;
 
 use std::collections::BTreeMap;
 
+use mimalloc::MiMalloc;
 use player::Failure;
+
+/// As in the server itself, which this program is too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -24,7 +32,11 @@ async fn main() -> Result<(), Failure> {
         Some((program, rest)) if program == "crash" => crash::main(rest).await,
         Some((program, rest)) if program == "load" => load::main(rest).await,
         Some((program, rest)) if program == "capacity" => capacity::main(rest).await,
-        _ => Err("one of `crash`, `load`, `capacity` is needed".into()),
+        Some((program, rest)) if program == "faults" => faults::main(rest).await,
+        Some((program, rest)) if program == "roll" => faults::roll::main(rest).await,
+        // How `faults` starts a server whose disk and clock it can spoil.
+        Some((program, rest)) if program == "serve" => faults::serve::main(rest).await,
+        _ => Err("one of `crash`, `load`, `capacity`, `faults`, `roll` is needed".into()),
     }
 }
 

@@ -51,7 +51,8 @@ pub(crate) struct Known {
 /// A connected player.
 #[derive(Debug)]
 pub(crate) struct Player {
-    client: Client,
+    /// The connection itself.
+    pub(crate) client: Client,
     /// What it knows.
     pub(crate) known: Known,
 }

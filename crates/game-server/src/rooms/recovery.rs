@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
-use infra_core::{Result, id::StreamName, version::Version};
+use infra_core::{Error, ErrorKind, Result, id::StreamName, version::Version};
 use infra_persistence::state::{Durable, Recovered, recover_all};
 
 use super::{
@@ -38,7 +38,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Never for what a single room meets; that is in the answer.
+    /// [`ErrorKind::Unsupported`] if a newer version of the program wrote one of them; none goes on then.
+    /// Never for what else a single room meets; that is in the answer.
     ///
     /// # Cancel safety
     ///
@@ -53,6 +54,11 @@ impl Registry {
             }
         };
         let found = recover_all::<Room>(streams, &self.tools.machine, n_parallel, progress).await;
+        let is_newer = |error: &&Error| *error.kind() == ErrorKind::Unsupported;
+        let newer = found.iter().filter_map(|(_, room)| room.as_ref().err()).find(is_newer);
+        if let Some(error) = newer {
+            return Err(error.clone());
+        }
         let mut returned = Returned::default();
         for (stream, recovered) in found {
             let gone_on = match recovered {

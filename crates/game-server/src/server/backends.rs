@@ -134,8 +134,9 @@ impl Backends {
         }
         #[cfg(feature = "nats")]
         if let Backend::Nats(url) = &settings.bus {
-            let bus = infra_messaging::NatsPubSub::connect(url.whole(), MAILBOX).await?;
-            tracing::info!(bus = %url, "bus connected");
+            // Games start without it too, as they go on without it.
+            let bus = infra_messaging::NatsPubSub::connect_once_there(url.whole(), MAILBOX).await?;
+            tracing::info!(bus = %url, "bus opened");
             backends.bus = Arc::new(bus);
         }
         #[cfg(feature = "redis")]

@@ -19,8 +19,10 @@ use super::{
     archivist::Archivist,
     backends::Backends,
     clean_up::CleanUp,
+    edition,
     forgetting::{Forgetting, Memory},
     http,
+    occupancy::Occupancy,
     overview::Observatory,
     pipeline::with_pipeline,
     projection::Follower,
@@ -90,6 +92,7 @@ pub struct Server {
     /// The sockets and listeners; they end before the rooms do.
     edge: Shutdown,
     core: Shutdown,
+    occupancy: Option<Arc<Occupancy>>,
 }
 
 /// Every metric of every component that the server is made of.
@@ -110,7 +113,8 @@ pub(crate) fn declarations() -> Vec<Declaration> {
 }
 
 impl Server {
-    /// Opens the stores that `settings` name and starts to serve.
+    /// Opens the stores that `settings` name and starts to serve, once no other process does so from
+    /// the same data folder any more: for half as long again as it may take to end, it is waited for.
     ///
     /// # Errors
     ///
@@ -124,14 +128,20 @@ impl Server {
         instruments: impl Into<Instruments>,
     ) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
+        let patience = settings.grace * 3 / 2;
+        let occupancy = Occupancy::take(&settings.data, patience, clock.as_ref())
+            .await
+            .map_err(|error| StartError::new("take the data folder", error))?;
         let backends = Backends::open(&settings, &clock)
             .await
             .map_err(|error| StartError::new("open the stores", error))?;
-        let started = Self::start_on(settings, instruments, backends.clone(), clock).await;
-        if started.is_err() {
-            backends.close().await;
+        match Self::start_on(settings, instruments, backends.clone(), clock).await {
+            Ok(started) => Ok(Self { occupancy: Some(Arc::new(occupancy)), ..started }),
+            Err(error) => {
+                backends.close().await;
+                Err(error)
+            }
         }
-        started
     }
 
     /// Starts to serve over stores that are open.
@@ -143,6 +153,10 @@ impl Server {
     /// # Cancel safety
     ///
     /// As for [`Server::start`].
+    #[expect(
+        clippy::too_many_lines,
+        reason = "each part is started by a function of its own, in order"
+    )]
     pub async fn start_on(
         settings: Settings,
         instruments: impl Into<Instruments>,
@@ -205,6 +219,7 @@ impl Server {
             telemetry,
             edge,
             core,
+            occupancy: None,
         })
     }
 
@@ -226,6 +241,12 @@ impl Server {
     /// Returns what is known of all rooms together.
     pub const fn telemetry(&self) -> &RoomTelemetry {
         &self.telemetry
+    }
+
+    /// Returns what keeps other processes from the data folder for as long as it lives: a process holds
+    /// it until all of its threads have ended, since a store may still be closing when the server has.
+    pub fn hold(&self) -> impl Send + use<> {
+        self.occupancy.clone()
     }
 
     /// Waits until another process serves the same database; then this one is to be stopped. Where no
@@ -276,6 +297,14 @@ struct Rooms {
     game: Arc<Game>,
     telemetry: RoomTelemetry,
     limits: Limits,
+}
+
+/// Opens the keys of people's names and words, if this program may go on with the data at all.
+async fn memory(backends: &Backends, clock: &Arc<dyn Clock>) -> Result<Memory, StartError> {
+    let may_go_on = edition::check(backends.documents.as_ref()).await;
+    may_go_on.map_err(|error| StartError::new("go on with the data", error))?;
+    let memory = Memory::of_server(backends, clock).await;
+    memory.map_err(|error| StartError::new("open the keys of people", error))
 }
 
 /// Opens the rooms that were playing, and the lobby.
@@ -360,11 +389,6 @@ fn observe(
 async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(addr).await;
     bound.map_err(|error| StartError::new(format!("listen on {addr}"), error))
-}
-
-async fn memory(backends: &Backends, clock: &Arc<dyn Clock>) -> Result<Memory, StartError> {
-    let opened = Memory::of_server(backends, clock).await;
-    opened.map_err(|error| StartError::new("open the keys of people", error))
 }
 
 fn key_ring(settings: &Settings) -> Result<KeyRing, StartError> {

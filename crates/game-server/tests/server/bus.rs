@@ -99,3 +99,25 @@ async fn a_bus_that_is_killed_is_left_alone_while_games_go_on_and_told_again_whe
     eventually("the bus is named no more", || async { of_the_bus(admin).await.0.is_empty() }).await;
     host.stop().await;
 }
+
+/// A server that starts while NATS is gone plays, and tells of changes once NATS is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_starts_without_its_bus_and_tells_of_changes_once_it_is_there() {
+    let mut nats = Server::start(Kind::Nats).await.unwrap();
+    nats.kill().unwrap();
+    let host =
+        start_with(Options { bus: Some(nats.url()), ..options() }, SystemClock::shared()).await;
+    let mut mei = host.host("Mei").await;
+    let bots = json!({"type": "add_bot", "action": 1});
+    assert_eq!(act(&mut mei, &bots).await["type"], "ack", "games go on");
+    nats.restart().await.unwrap();
+    let listener = NatsPubSub::connect(&nats.url(), 99).await.unwrap();
+    let mut told = listener.subscribe(&Pattern::new("room.*.changed").unwrap()).await.unwrap();
+    for action in 2.. {
+        act(&mut mei, &json!({"type": "chat", "text": "Anybody?", "action": action})).await;
+        if tokio::time::timeout(Duration::from_millis(100), told.next()).await.is_ok() {
+            break;
+        }
+    }
+    host.stop().await;
+}

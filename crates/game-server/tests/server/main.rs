@@ -22,6 +22,8 @@ mod chaos;
 mod disk;
 mod durable;
 mod faulty;
+#[path = "../../examples/drive/faulty_disk.rs"]
+mod faulty_disk;
 mod forget;
 mod generated;
 mod handshake;
@@ -31,6 +33,7 @@ mod late;
 mod limiter;
 mod limits;
 mod migrations;
+mod newer;
 mod observed;
 mod options;
 mod play;

@@ -59,9 +59,28 @@ impl NatsPubSub {
     ///
     /// Dropping the future ends the connection.
     pub async fn connect(url: &str, capacity: usize) -> Result<Self> {
+        Self::with(ConnectOptions::new(), url, capacity).await
+    }
+
+    /// Does the same, but begins with the link down if no server can be reached yet: it connects by
+    /// itself once there is one. Until then publishing and subscribing fail as they do whenever the
+    /// link is down.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) for an address that cannot be.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_once_there(url: &str, capacity: usize) -> Result<Self> {
+        Self::with(ConnectOptions::new().retry_on_initial_connect(), url, capacity).await
+    }
+
+    async fn with(options: ConnectOptions, url: &str, capacity: usize) -> Result<Self> {
         let mailboxes: Arc<Mutex<Vec<Weak<Mutex<Mailbox>>>>> = Arc::default();
         let cut = Arc::clone(&mailboxes);
-        let options = ConnectOptions::new().ping_interval(PING).event_callback(move |event| {
+        let options = options.ping_interval(PING).event_callback(move |event| {
             if matches!(event, Event::Disconnected | Event::SlowConsumer(_)) {
                 interrupt(&cut, &event);
             }

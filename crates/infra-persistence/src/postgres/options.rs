@@ -5,7 +5,7 @@ use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, PgPool, SqlStr,
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     postgres::PgConnectOptions,
 };
 
@@ -114,9 +114,17 @@ impl PostgresOptions {
         prepared.map_err(|_| late())?.map_err(|cause| wrap(OPEN, cause))?;
         let pool = line::pool(self.connections, self.patience).connect_lazy_with(options);
         let migrated = tokio::time::timeout(self.patience, migrations().run(&pool)).await;
-        migrated.map_err(|_| late())?.map_err(|cause| {
-            Error::new(ErrorKind::Unavailable, OPEN).detail("migrate the schema").because(cause)
-        })?;
+        migrated.map_err(|_| late())?.map_err(not_migrated)?;
         Ok(pool)
     }
+}
+
+/// Tells a schema that a later version of this crate has made from an outage.
+fn not_migrated(cause: MigrateError) -> Error {
+    if let MigrateError::VersionMissing(found) = cause {
+        let known = STEPS.len();
+        let detail = format!("the schema has version {found}, known is {known}");
+        return Error::new(ErrorKind::Unsupported, OPEN).detail(detail);
+    }
+    Error::new(ErrorKind::Unavailable, OPEN).detail("migrate the schema").because(cause)
 }

@@ -133,3 +133,20 @@ async fn an_exhausted_pool_is_said_to_pass_and_passes() {
     let found = found.expect("the pool does not recover");
     assert_eq!(found.unwrap().version.get(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_a_later_version_has_made_is_refused_and_not_as_an_outage() {
+    let (url, mut own) = database("lock_timeout = 0").await;
+    let options = PostgresOptions::new(url);
+    PostgresDocuments::connect(&options).await.unwrap().close().await;
+    let table = "SELECT schemaname::text FROM pg_tables WHERE tablename = '_sqlx_migrations'";
+    let schema: String = sqlx::query_scalar(table).fetch_one(&mut own).await.unwrap();
+    let later = format!(
+        "INSERT INTO {schema}._sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99, 'later', true, '', 0)"
+    );
+    own.execute(AssertSqlSafe(later)).await.unwrap();
+    let refused = PostgresDocuments::connect(&options).await.unwrap_err();
+    assert_eq!(refused.kind(), &ErrorKind::Unsupported, "{refused}");
+    assert!(!refused.is_transient() && refused.to_string().contains("version 99, known is 1"));
+}
