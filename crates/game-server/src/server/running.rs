@@ -153,10 +153,6 @@ impl Server {
     /// # Cancel safety
     ///
     /// As for [`Server::start`].
-    #[expect(
-        clippy::too_many_lines,
-        reason = "each part is started by a function of its own, in order"
-    )]
     pub async fn start_on(
         settings: Settings,
         instruments: impl Into<Instruments>,
