@@ -99,7 +99,7 @@ impl Backends {
     pub async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self> {
         #[cfg(feature = "postgres")]
         let tenure = tenure(settings).await?;
-        let opened = Self::open_all(settings, clock).await;
+        let opened = Box::pin(Self::open_all(settings, clock)).await;
         #[cfg(feature = "postgres")]
         if let Some(tenure) = tenure {
             let Ok(mut backends) = opened else {

@@ -28,7 +28,7 @@ const SEGMENT: &str = "events/00000000000000000001.log";
 
 /// Starts a server with a game, and returns it with its room.
 async fn with_a_game() -> (Host, String) {
-    let host = start().await;
+    let host = Box::pin(start()).await;
     let mut mei = host.host("Mei").await;
     act(&mut mei, &json!({"type": "start", "action": 1})).await;
     let room = mei.known.room.clone();
