@@ -258,7 +258,10 @@ impl Shared {
 
     /// Tries to come back once.
     async fn recover(&self, share: &Share) {
-        if !self.reconnect().await || !self.merge(share).await {
+        // A server that still reads its files takes connections and refuses everything: what passed
+        // would be told to nobody.
+        let is_there = self.reconnect().await && self.tell(&redis::cmd("PING")).await;
+        if !is_there || !self.merge(share).await {
             return;
         }
         self.is_lost.store(false, Ordering::Release);
