@@ -1,13 +1,16 @@
 //! Durable publishes by 1, 8 and 64 producers, each of which waits for its answer: the queue over the
 //! embedded store beside servers on the same machine. Redis syncs each command (`appendfsync always`,
-//! one sync for what arrives together), PostgreSQL each commit; JetStream writes to a file and does
-//! not sync before it answers, which is said in its goal.
+//! one sync for what arrives together), PostgreSQL each commit, and so does apalis in SQLite, its best
+//! backend without a server; JetStream writes to a file and does not sync before it answers, which is
+//! said in its goal.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use apalis_core::backend::TaskSink;
+use apalis_sqlite::SqliteStorage;
 use infra_core::{
     SystemClock,
     clock::Timestamp,
@@ -20,6 +23,7 @@ use infra_core::{
 use infra_messaging::{DurableQueue, Options};
 use infra_testkit::server::{Kind, Server};
 use measure::{Better, Workload, run};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::task::JoinSet;
 
 const BODY: usize = 128;
@@ -35,6 +39,7 @@ pub fn workloads() -> Vec<Workload> {
                 .beside("Redis Streams", move || redis(producers))
                 .beside("PostgreSQL", move || postgres(producers))
                 .beside("JetStream", move || jetstream(producers))
+                .beside("apalis", move || apalis(producers))
                 .rounds(3)
         })
         .collect()
@@ -154,6 +159,33 @@ fn jetstream(producers: usize) -> f64 {
                 while begun.elapsed() < SPAN {
                     let sent = context.publish("work", vec![7_u8; BODY].into()).await.unwrap();
                     sent.await.unwrap();
+                    count += 1;
+                }
+                count
+            }
+        })
+        .await
+    })
+}
+
+fn apalis(producers: usize) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("jobs.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(30));
+        // SQLite has one writer at a time: more connections would wait for each other's lock.
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        SqliteStorage::setup(&pool).await.unwrap();
+        produce(producers, |_, begun| {
+            let mut jobs = SqliteStorage::<Vec<u8>>::new(&pool);
+            async move {
+                let mut count = 0;
+                while begun.elapsed() < SPAN {
+                    TaskSink::push(&mut jobs, vec![7; BODY]).await.unwrap();
                     count += 1;
                 }
                 count
