@@ -79,6 +79,8 @@ fn found(read: io::Result<Vec<u8>>) -> io::Result<Option<Bytes>> {
 fn keep(folder: &Path, name: &str, beside: &str, body: &[u8]) -> io::Result<Bytes> {
     let path = folder.join(name);
     if let Some(there) = found(fs::read(&path))? {
+        // Whoever wrote it may have failed before its name was durable.
+        sync(folder)?;
         return Ok(there);
     }
     let beside = folder.join(beside);

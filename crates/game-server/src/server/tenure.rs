@@ -79,6 +79,13 @@ impl Tenure {
     }
 }
 
+impl Drop for Tenure {
+    /// Lets the right end by itself: who gives a start up keeps nobody waiting for longer.
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
 async fn acquire(leases: &dyn Leases, scope: &Scope, owner: &str) -> Result<Lease> {
     loop {
         if let Some(lease) = leases.acquire(scope, owner, TTL).await? {
@@ -171,6 +178,13 @@ mod tests {
         crashed.keeper.abort();
         let next = Tenure::begin(leases).await.unwrap();
         next.close().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_that_is_dropped_ends_by_itself() {
+        let leases = leases();
+        drop(Tenure::begin(Arc::clone(&leases)).await.unwrap());
+        Tenure::begin(leases).await.unwrap().close().await;
     }
 
     #[tokio::test(start_paused = true)]
