@@ -104,6 +104,11 @@ impl Room {
         events
     }
 
+    /// Returns whether these events reach a bound that ends the game.
+    pub(super) fn is_ended_by(&self, events: &[Event]) -> bool {
+        self.reached(events).and_then(|limit| self.cut_short(limit)).is_some()
+    }
+
     /// Returns whether a room whose game is over takes no more words.
     pub(super) fn is_full(&self) -> bool {
         self.reached_with(0, 0).is_some()
@@ -154,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        Act, ActionNumber, Actor, ChatText, Command, Entropy, Name, PlayerId, Settings,
+        Act, ActionNumber, Actor, ChatText, Command, Entropy, Name, PlayerId, Settings, Status,
     };
 
     /// A room and all that has happened in it.
@@ -306,6 +311,20 @@ mod tests {
         played.give(Command::numbered(ANN, ActionNumber::new(3), Act::Leave)).unwrap();
         assert_eq!(played.events.len(), before + 1);
         played.end();
+    }
+
+    #[test]
+    fn a_refusal_ends_no_game_and_is_not_kept_where_its_record_would() {
+        let decline =
+            |action| Command::numbered(ANN, ActionNumber::new(action), Act::DeclineRedeal);
+        let mut played = Played::new(Bounds { events: Some(3), ..Bounds::default() });
+        played.give(decline(1)).unwrap();
+        assert_eq!(played.events.last().map(Event::name), Some("action_refused"));
+        assert_eq!(played.give(decline(2)), Err(Refusal::WrongPhase));
+        assert_eq!((played.events.len(), played.room.status()), (2, Some(Status::Waiting)));
+        // Its number was not used up, and what is accepted ends the game.
+        played.say(2).unwrap();
+        assert_eq!((played.events.len(), played.end()), (4, &CLOSED));
     }
 
     #[test]

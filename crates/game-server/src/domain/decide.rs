@@ -35,8 +35,11 @@ impl Room {
         let Some(seat) = self.seat_of(player).filter(|_| !is_over) else {
             return self.decide_anew(command, None);
         };
-        let refused = |reason| vec![Event::ActionRefused { seat, action, reason }];
-        Ok(self.decide_anew(command, Some(Cause { seat, action })).unwrap_or_else(refused))
+        self.decide_anew(command, Some(Cause { seat, action })).or_else(|reason| {
+            let record = vec![Event::ActionRefused { seat, action, reason }];
+            // A refusal changes nothing: where its record would end the game it is not kept.
+            if self.is_ended_by(&record) { Err(reason) } else { Ok(record) }
+        })
     }
 
     fn decide_anew(&self, command: &Command, cause: Option<Cause>) -> Decision {
