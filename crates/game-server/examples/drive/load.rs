@@ -39,22 +39,39 @@ const STANDARD: [Step; 3] = [
 
 /// Reads the options and runs.
 pub(crate) async fn main(words: &[String]) -> Result<(), Failure> {
-    let Some(options) = crate::options(words, HELP, &["--rooms", "--rate", "--seconds"])? else {
-        return Ok(());
-    };
+    let names = ["--rooms", "--rate", "--seconds", "--until"];
+    let Some(options) = crate::options(words, HELP, &names)? else { return Ok(()) };
     let option = |name, default| options.get(name).copied().unwrap_or(default);
     let rooms = option("--rooms", 0);
     let one = Step { rooms, rate: option("--rate", 60).max(1), seconds: option("--seconds", 60) };
+    if let Some(bound) = options.get("--until") {
+        let first = Step { rooms: rooms.max(1), ..one };
+        return grow(first, Duration::from_millis(*bound)).await;
+    }
     for step in if rooms == 0 { STANDARD.to_vec() } else { vec![one] } {
         run(step).await?;
     }
     Ok(())
 }
 
+/// Runs with a tenth more rooms each time until p95 passes `bound`.
+async fn grow(first: Step, bound: Duration) -> Result<(), Failure> {
+    let mut step = first;
+    loop {
+        let p95 = run(step).await?;
+        if bound < p95 {
+            println!("with {} rooms p95 is beyond {bound:?}", step.rooms);
+            return Ok(());
+        }
+        step.rooms += step.rooms.div_ceil(10);
+    }
+}
+
 /// The latency of one delivery in microseconds.
 type Latencies = mpsc::UnboundedSender<u64>;
 
-async fn run(step: Step) -> Result<(), Failure> {
+/// Plays one step and prints what was measured; returns p95.
+async fn run(step: Step) -> Result<Duration, Failure> {
     let folder = tempfile::tempdir()?;
     let options =
         ["--connections-per-address", "20000", "--connections", "20000", "--rooms", "20000"];
@@ -83,46 +100,48 @@ async fn run(step: Step) -> Result<(), Failure> {
         }
         Ok::<_, Failure>(histogram)
     });
-    let mut before = 0;
-    let mut memory = 0;
+    let length = Duration::from_secs(step.seconds);
+    let memory_at = async |share: f64| {
+        tokio::time::sleep_until((begin + length.mul_f64(share)).into()).await;
+        server.memory().unwrap_or_default()
+    };
+    let memory = [memory_at(0.5).await, memory_at(1.0).await];
     while let Some(done) = rooms.join_next().await {
         done??;
-        memory = memory.max(server.memory().unwrap_or_default());
-        before += 1;
     }
     let busy = server.busy().unwrap_or_default().saturating_sub(settled);
     let histogram = collect.await??;
     let sent = sent.load(Ordering::SeqCst);
-    let measured = Measured { rooms: before, sent, memory, busy };
-    measured.print(step, &histogram)?;
+    Measured { sent, memory, busy }.print(step, &histogram)?;
     let wanted = sent * 4;
     if histogram.len() < wanted {
         return Err(format!("{} deliveries are missing", wanted - histogram.len()).into());
     }
-    Ok(())
+    Ok(Duration::from_micros(histogram.value_at_quantile(0.95)))
 }
 
 /// What was seen of the server, beside the latencies.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
-    rooms: u64,
     sent: u64,
-    memory: u64,
+    /// In bytes, half way and in the end.
+    memory: [u64; 2],
     busy: Duration,
 }
 
 impl Measured {
     fn print(self, step: Step, histogram: &Histogram<u64>) -> Result<(), Failure> {
-        let Self { rooms, sent, memory, busy } = self;
+        let Self { sent, memory: [half, end], busy } = self;
         let wanted = sent * 4;
         let milliseconds = |quantile| {
             let micros = histogram.value_at_quantile(quantile);
             Duration::from_micros(micros).as_secs_f64() * 1_000.0
         };
         println!(
-            "{rooms} rooms x 4 at {} actions/min for {} s: {} actions ({:.1}/s), {} of {wanted} \
-             deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB, \
-             {:.0} us of a processor for each action",
+            "{} rooms x 4 at {} actions/min for {} s: {} actions ({:.1}/s), {} of {wanted} \
+             deliveries, broadcast p50 {:.2} ms p95 {:.2} ms p99 {:.2} ms max {:.1} ms, memory {} MiB \
+             half way and {} in the end, {:.0} us of a processor for each action",
+            step.rooms,
             step.rate,
             step.seconds,
             sent,
@@ -132,7 +151,8 @@ impl Measured {
             milliseconds(0.95),
             milliseconds(0.99),
             milliseconds(1.0),
-            memory / 1024 / 1024,
+            half / 1024 / 1024,
+            end / 1024 / 1024,
             busy.as_secs_f64() * 1_000_000.0 / f64::from(u32::try_from(sent.max(1))?),
         );
         Ok(())
