@@ -6,16 +6,17 @@ use serde::Deserialize;
 
 use crate::{
     args::{self, Asked},
-    shell,
+    pictures, shell,
 };
 
 const HELP: &str = "\
-Usage: cargo xtask bench [--gate] [COMPONENT | WORKLOAD ...]
+Usage: cargo xtask bench [--gate | --pictures] [COMPONENT | WORKLOAD ...]
 
 Builds the components' packages of benches/compare, which have a lock file of their own, measures each
 workload beside its peers and writes the components' sections of docs/benchmarks.md. Named workloads
 are measured and printed only. With --gate the goals marked `ci` are measured, nothing is written,
-and a goal that is missed is an error.";
+and a goal that is missed is an error. With --pictures nothing is measured: docs/pictures/bench-*.svg are
+drawn anew from the tables of docs/benchmarks.md, as they are after sections were written.";
 
 /// What is measured, and what is wanted of it: an entry of benches/goals/COMPONENT.toml.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -60,13 +61,16 @@ struct Figure {
 type Components = BTreeMap<String, Vec<Goal>>;
 
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
-    let found = match args::parse(words, &["gate", ""], &[])? {
+    let found = match args::parse(words, &["gate", "pictures", ""], &[])? {
         Asked::Help => {
             println!("{HELP}");
             return Ok(());
         }
         Asked::Run(found) => found,
     };
+    if args::has(&found, "pictures") {
+        return pictures::write();
+    }
     let is_gate = args::has(&found, "gate");
     let words = found.iter().map(|(word, _)| word.as_str());
     let named: Vec<&str> = words.filter(|word| *word != "gate").collect();
@@ -80,8 +84,12 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
         println!("## {component}\n\n{table}");
         missed.extend(misses(goals, &figures)?);
         if are_whole {
-            write_section(component, &table)?;
+            let has_peers = figures.iter().any(|figure| figure.theirs.is_some());
+            write_section(component, &section(component, &table, has_peers))?;
         }
+    }
+    if are_whole {
+        pictures::write()?;
     }
     if is_gate && !missed.is_empty() {
         return Err(format!("goals missed: {}", missed.join(", ")));
@@ -199,9 +207,7 @@ fn misses(goals: &[Goal], figures: &[Figure]) -> Result<Vec<String>, String> {
 }
 
 fn table(goals: &[Goal], figures: &[Figure]) -> Result<String, String> {
-    let mut table = String::from(
-        "| workload | ours | peer | peer's | ratio | goal | old target | |\n|---|---|---|---|---|---|---|---|\n",
-    );
+    let mut table = pictures::HEAD.to_owned();
     let dash = || "-".to_owned();
     for goal in goals {
         let figure = figure_of(goal, figures)?;
@@ -252,6 +258,12 @@ fn rounded(value: f64) -> String {
     text
 }
 
+/// Returns the text of a component's section: its table, and its picture where it has peers.
+fn section(component: &str, table: &str, has_peers: bool) -> String {
+    let picture = if has_peers { pictures::link(component) } else { String::new() };
+    format!("{table}\n{picture}")
+}
+
 const INTRODUCTION: &str = "\
 # Benchmarks
 
@@ -260,28 +272,31 @@ machine and disk; a figure is the median of interleaved rounds, and so is the ra
 one when it is in our favour. The machine is shared and noisy: figures compare within a row only. The
 goals stand in `benches/goals`, and `cargo xtask bench --gate` fails when one of those that CI holds is
 missed. What the peers do is in `benches/compare`; `cargo bench -p infra-benches` measures our own
-workloads with criterion, and `cargo xtask load` the whole game.
+workloads with criterion, and `cargo xtask load` the whole game. The pictures are drawn from the tables
+(`cargo xtask bench --pictures`); a test fails when one of them is stale.
+
+![Every ratio of the tables](pictures/bench-summary.svg)
 ";
 
 fn page_path() -> PathBuf {
     shell::root().join("docs/benchmarks.md")
 }
 
-fn write_section(component: &str, table: &str) -> Result<(), String> {
+fn write_section(component: &str, text: &str) -> Result<(), String> {
     let path = page_path();
     let page = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    fs::write(&path, with_section(&page, component, table)).map_err(|error| error.to_string())?;
+    fs::write(&path, with_section(&page, component, text)).map_err(|error| error.to_string())?;
     println!("written to {}", path.display());
     Ok(())
 }
 
 /// Returns the page with one section in place of what it had for that component.
-fn with_section(page: &str, component: &str, table: &str) -> String {
+fn with_section(page: &str, component: &str, text: &str) -> String {
     let mut sections: BTreeMap<&str, &str> =
         page.split("\n## ").skip(1).filter_map(|section| section.split_once('\n')).collect();
-    sections.insert(component, table);
+    sections.insert(component, text);
     let section =
-        |(component, table): (&str, &str)| format!("\n## {component}\n\n{}\n", table.trim());
+        |(component, text): (&str, &str)| format!("\n## {component}\n\n{}\n", text.trim());
     let sections = sections.into_iter().map(section);
     [INTRODUCTION.to_owned()].into_iter().chain(sections).collect()
 }
@@ -379,6 +394,14 @@ mod tests {
         let page = with_section(&page, "events", "| c |");
         assert!(page.starts_with(INTRODUCTION) && page.contains("## cache\n\n| b |\n"));
         assert!(page.contains("## events\n\n| c |\n") && !page.contains("| a |"), "{page}");
+    }
+
+    #[test]
+    fn a_section_shows_its_picture_below_its_table_where_it_has_peers() {
+        let shown = with_section("", "cache", &section("cache", "| b |\n", true));
+        assert!(shown.contains("| b |\n\n![") && shown.contains("(pictures/bench-cache.svg)\n"));
+        let alone = with_section("", "cache", &section("cache", "| b |\n", false));
+        assert!(alone.ends_with("## cache\n\n| b |\n"), "{alone}");
     }
 
     #[test]

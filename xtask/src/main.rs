@@ -9,6 +9,7 @@ mod coverage;
 mod game;
 mod layers;
 mod metadata;
+mod pictures;
 mod rustc;
 mod services;
 mod shell;
