@@ -1,16 +1,20 @@
-// A WebSocket that may break at any time: it connects again after growing, scattered pauses, asks
-// for signs of life, and gives up only when it is told to. It knows nothing of what is said on it.
+// A WebSocket that may break at any time: it connects again after scattered pauses, short ones while a
+// server restarts and growing ones otherwise, asks for signs of life, and gives up only when it is told
+// to. It knows nothing of what is said on it.
 //
 // Part of infra-ws; it needs nothing but a browser (or anything else with a global WebSocket).
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+const SEARCH = { longestPause: 1_000, window: 30_000 };
 const PATIENCE = 60_000;
 
 export class Link {
   #options;
   #socket = null;
   #failures = 0;
+  #knocks = 0;
+  #since = 0;
   #timer = null;
   #comeBackIn = null;
   #isWelcome = false;
@@ -25,6 +29,8 @@ export class Link {
    * `staysClosed(code)` says whether a close is for good; by default only what says that the client
    * itself is at fault. `ping(now)` makes the message that asks for a sign of life.
    * A socket that does not become welcome within `patience` (milliseconds) is given up.
+   * For `search.window` after the last welcome a server that is away (it restarts, was cut off, or
+   * there is none) is looked for with pauses of at most `search.longestPause`.
    * `random` and `now` are for tests.
    */
   constructor({
@@ -38,12 +44,13 @@ export class Link {
     ping = () => ({ type: "ping" }),
     firstPause = FIRST_PAUSE,
     longestPause = LONGEST_PAUSE,
+    search = SEARCH,
     patience = PATIENCE,
     random = Math.random,
     now = Date.now,
   }) {
     this.#options = { url, protocols, onOpen, onMessage, onDown, onStatus, staysClosed, ping };
-    Object.assign(this.#options, { firstPause, longestPause, patience, random, now });
+    Object.assign(this.#options, { firstPause, longestPause, search, patience, random, now });
   }
 
   /** Returns whether a socket is open, or about to be. */
@@ -54,7 +61,7 @@ export class Link {
   /** Connects, and stays connected; harmless if it is connected already. */
   start() {
     if (this.#socket !== null) return;
-    this.#failures = 0;
+    this.#anew();
     this.#connect();
   }
 
@@ -94,23 +101,39 @@ export class Link {
    */
   lose({ code = 0, reason = "", isUnavailable = false } = {}) {
     if (this.#socket === null) return;
-    if (this.#isWelcome && !isUnavailable) this.#failures = 0;
+    if (this.#isWelcome && !isUnavailable) this.#anew();
     this.#drop(1000);
-    const { firstPause, longestPause, random, onStatus } = this.#options;
+    const { random, onStatus } = this.#options;
     // Full jitter: whoever lost a server together must not come back together.
-    const bound = Math.min(longestPause, firstPause * 2 ** this.#failures);
+    const bound = this.#bound(AWAY.has(code));
     const pause = this.#comeBackIn ?? Math.round(random() * bound);
     this.#comeBackIn = null;
-    this.#failures += 1;
     this.#timer = setTimeout(() => this.#connect(), pause);
     onStatus({ kind: "waiting", pause, code, reason });
+  }
+
+  /** Begins to count anew: a connection that was good is over. */
+  #anew() {
+    this.#failures = 0;
+    this.#knocks = 0;
+    this.#since = this.#options.now();
+  }
+
+  /** Returns the longest that the next pause may be, and counts it. */
+  #bound(isAway) {
+    const { firstPause, longestPause, search, now } = this.#options;
+    const grown = (count) => Math.min(longestPause, firstPause * 2 ** count);
+    if (isAway && now() - this.#since < search.window) {
+      return Math.min(search.longestPause, grown(this.#knocks++));
+    }
+    return grown(this.#failures++);
   }
 
   #connect() {
     const { url, protocols, patience, onOpen, onStatus, now } = this.#options;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.lose({ reason: "no welcome in time" }), patience);
-    onStatus({ kind: "connecting", failures: this.#failures });
+    onStatus({ kind: "connecting", failures: this.#failures + this.#knocks });
     const socket = new WebSocket(url, protocols);
     this.#socket = socket;
     const isCurrent = () => socket === this.#socket;
@@ -157,6 +180,9 @@ export class Link {
     this.#options.onDown();
   }
 }
+
+/** The closes of a server that goes away or restarts, and what browsers say where there is none. */
+const AWAY = new Set([1001, 1006, 1012]);
 
 /** The closes that coming back would not change. */
 const FAULTS = new Set([1000, 1002, 1003, 1007, 1008, 1009, 4003, 4010, 4011, 4012]);

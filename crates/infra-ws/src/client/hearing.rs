@@ -20,6 +20,9 @@ use crate::{
 /// The closes that coming back would not change: the client itself is at fault.
 const FAULTS: [u16; 10] = [1000, 1002, 1003, 1007, 1008, 1009, 4003, 4010, 4011, 4012];
 
+/// The closes of a server that goes away, and of one that restarts.
+const GOES: [u16; 2] = [1001, 1012];
+
 impl Work {
     /// Takes what came into account.
     pub(super) async fn receive(
@@ -34,7 +37,10 @@ impl Work {
             Received::Closed(Some(close)) if FAULTS.contains(&close.code) => {
                 return Err(Over::Closed(close));
             }
-            Received::Closed(_) => return Err(Over::Lost),
+            Received::Closed(Some(close)) if !GOES.contains(&close.code) => {
+                return Err(Over::Lost);
+            }
+            Received::Closed(_) => return Err(Over::Away),
         };
         // A server of a later version may say what is not known here.
         let Ok(message) = Codec::Json.decode::<ServerMessage>(&message) else { return Ok(()) };

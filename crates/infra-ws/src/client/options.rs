@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use infra_core::backoff::Backoff;
 
+use super::pauses::Search;
+
 type Token = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// How a client of rooms connects.
@@ -12,6 +14,7 @@ pub struct RoomsOptions {
     pub(super) url: String,
     pub(super) token: Token,
     pub(super) backoff: Backoff,
+    pub(super) search: Search,
     pub(super) seed: Option<u64>,
     pub(super) patience: Duration,
 }
@@ -31,6 +34,7 @@ impl RoomsOptions {
             url: url.into(),
             token: Arc::new(token),
             backoff: backoff.capped_at(Duration::from_secs(10)),
+            search: Search { cap: Duration::from_secs(1), window: Duration::from_secs(30) },
             seed: None,
             patience: Duration::from_mins(1),
         }
@@ -41,6 +45,17 @@ impl RoomsOptions {
     #[must_use]
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
+        self
+    }
+
+    /// Sets how long a server that restarts, or is away otherwise, is looked for with short pauses,
+    /// and the longest of these: half a minute and a second by default. A window of zero lets all
+    /// pauses grow.
+    ///
+    /// A shorter time finds the server sooner and costs it as many more attempts.
+    #[must_use]
+    pub const fn search(mut self, window: Duration, longest: Duration) -> Self {
+        self.search = Search { cap: longest, window };
         self
     }
 

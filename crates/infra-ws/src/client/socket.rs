@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
+use http::{StatusCode, header};
 use infra_core::{Error, ErrorKind, Result};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -15,7 +16,9 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig},
+    tungstenite::{
+        Error as WsError, Message, client::IntoClientRequest, protocol::WebSocketConfig,
+    },
 };
 
 use crate::close::Close;
@@ -24,6 +27,22 @@ const CONNECT: &str = "connect WebSocket";
 
 fn invalid(what: &str) -> Error {
     Error::invalid(CONNECT, what.to_owned())
+}
+
+/// Returns what a handshake that failed means for the next one.
+fn refusal(cause: &WsError) -> ErrorKind {
+    let WsError::Http(answer) = cause else { return ErrorKind::Denied };
+    let status = answer.status();
+    let is_for_a_while =
+        matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+    let named = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    match named.and_then(|seconds| seconds.trim().parse().ok()) {
+        Some(seconds) if is_for_a_while => {
+            ErrorKind::Throttled { retry_after: Duration::from_secs(seconds) }
+        }
+        _ if [502, 503, 504].contains(&status.as_u16()) => ErrorKind::Unavailable,
+        _ => ErrorKind::Denied,
+    }
 }
 
 /// What the server sent.
@@ -61,8 +80,9 @@ impl Client {
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`] for a URL or header that cannot be, [`ErrorKind::Unavailable`] if
-    /// nobody answers, [`ErrorKind::Denied`] if the handshake is refused (the detail has the
-    /// status).
+    /// nobody answers or a proxy says so (502, 503 or 504), [`ErrorKind::Throttled`] if the
+    /// handshake is refused for a time that is named (503 or 429 with `Retry-After` in seconds),
+    /// [`ErrorKind::Denied`] if it is refused otherwise (the detail has the status).
     ///
     /// # Cancel safety
     ///
@@ -103,7 +123,7 @@ impl Client {
         match client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _response)) => Ok(Self { socket, close: None }),
             Err(cause) => {
-                Err(Error::new(ErrorKind::Denied, CONNECT).detail(cause.to_string()).because(cause))
+                Err(Error::new(refusal(&cause), CONNECT).detail(cause.to_string()).because(cause))
             }
         }
     }

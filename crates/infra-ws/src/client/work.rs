@@ -16,7 +16,13 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{followed::Followed, heard::Heard, options::RoomsOptions, socket::Client};
+use super::{
+    followed::Followed,
+    heard::Heard,
+    options::RoomsOptions,
+    pauses::{Obstacle, Pauses},
+    socket::Client,
+};
 use crate::{
     close::Close,
     history::Place,
@@ -56,7 +62,9 @@ pub(super) enum Asked {
 
 /// Why a connection is over.
 pub(super) enum Over {
-    /// It broke, or was given up.
+    /// Nobody was there, or is any more: the server restarts, or the connection was cut.
+    Away,
+    /// It was given up, or closed for a while.
     Lost,
     /// The server knows the client, but cannot let it into a room now.
     Unavailable,
@@ -81,6 +89,8 @@ pub(super) struct Work {
     clock: Arc<dyn Clock>,
     last_id: u64,
     pub(super) come_back_in: Option<Duration>,
+    /// How long a refused handshake has told all clients to wait.
+    not_before: Option<Duration>,
 }
 
 impl Work {
@@ -103,26 +113,35 @@ impl Work {
             clock,
             last_id: 0,
             come_back_in: None,
+            not_before: None,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let (mut failures, mut pause) = (0, Duration::ZERO);
+        let begun = self.clock.now();
+        let mut pauses = Pauses::new(self.options.backoff, self.options.search, begun);
         loop {
             let mut was_known = false;
             let over = self.connection(&mut was_known).await;
             self.down();
-            failures = match over {
+            let obstacle = match over {
                 Over::Done => return,
                 Over::Closed(close) => {
                     let _heard = self.hears.send(Heard::Stopped(close)).await.is_ok();
                     return;
                 }
-                Over::Lost if was_known => 1,
-                Over::Lost | Over::Unavailable => failures + 1,
+                Over::Away => Obstacle::Away,
+                Over::Lost | Over::Unavailable => Obstacle::Busy,
             };
-            let scattered = self.options.backoff.pause(failures, pause, &self.random);
-            pause = self.come_back_in.take().unwrap_or(scattered);
+            let now = self.clock.now();
+            if was_known && !matches!(over, Over::Unavailable) {
+                pauses.begin(now);
+            }
+            let pause = match (self.come_back_in.take(), self.not_before.take()) {
+                (Some(named), _) => named,
+                (None, Some(named)) => pauses.after(named, &self.random),
+                (None, None) => pauses.next(obstacle, now, &self.random),
+            };
             if self.hears.send(Heard::Waiting(pause)).await.is_err() {
                 return;
             }
@@ -135,7 +154,11 @@ impl Work {
         let protocol = [("sec-websocket-protocol", wire::JSON)];
         let connecting = Client::connect(&self.options.url, &protocol);
         let connected = tokio::time::timeout(self.options.patience, connecting).await;
-        let Ok(Ok(mut client)) = connected else { return Over::Lost };
+        let mut client = match connected {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return self.turned_away(&error),
+            Err(_) => return Over::Lost,
+        };
         let token = Some((self.options.token)());
         if let Err(over) = self.say(&mut client, &ClientMessage::Connect { token }).await {
             return over;
@@ -149,6 +172,19 @@ impl Work {
             if let Err(over) = self.turn(&mut client, timers, was_known).await {
                 return over;
             }
+        }
+    }
+
+    /// Takes note of when to try again, if the server said so.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are one to a client")]
+    fn turned_away(&mut self, error: &Error) -> Over {
+        match error.kind() {
+            ErrorKind::Unavailable => Over::Away,
+            ErrorKind::Throttled { retry_after } => {
+                self.not_before = Some(*retry_after);
+                Over::Away
+            }
+            _ => Over::Lost,
         }
     }
 
@@ -283,7 +319,8 @@ impl Work {
         let patience = SAY.min(self.options.patience);
         match tokio::time::timeout(patience, client.send(text)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Over::Lost),
+            Ok(Err(_)) => Err(Over::Away),
+            Err(_) => Err(Over::Lost),
         }
     }
 }

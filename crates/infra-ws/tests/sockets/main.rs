@@ -450,8 +450,14 @@ async fn a_drain_refuses_newcomers_says_last_words_and_closes_everybody() {
     let (drained, ()) = tokio::join!(drain, readers);
     assert_eq!((drained.asked, drained.left), (20, 0));
     assert!(server.hub.is_draining());
-    let refused = Client::connect(&server.url(), &[]).await.unwrap_err().to_string();
-    assert!(refused.contains("503"), "{refused}");
+    let refused = Client::connect(&server.url(), &[]).await.unwrap_err();
+    assert!(refused.to_string().contains("503"), "{refused}");
+    let retry_after = Duration::from_secs(1);
+    assert_eq!(
+        refused.kind(),
+        &infra_core::ErrorKind::Throttled { retry_after },
+        "it is told when to knock"
+    );
     server.settled().await;
     assert_eq!(server.shutdown.close(PATIENCE).await.aborted, 0);
 }

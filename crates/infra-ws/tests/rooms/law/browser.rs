@@ -36,6 +36,7 @@ const PAGE: &str = "<!doctype html><title>rooms</title><script type=module src=/
 
 /// What the page does with the modules.
 const SCRIPT: &str = r#"
+import { Link } from "./link.js";
 import { Rooms } from "./rooms.js";
 import { apply, hash } from "./delta.js";
 
@@ -71,6 +72,30 @@ window.tries = (url, [patience, welcomeWithin], room) => {
   if (room !== null) rooms.join(room);
   rooms.start();
 };
+window.knocks = (codes) => new Promise((done) => {
+  const [Socket, later] = [window.WebSocket, window.setTimeout];
+  const pauses = [];
+  let [clock, timer] = [0, null];
+  window.setTimeout = (task) => (timer = task);
+  window.WebSocket = class {
+    constructor() {
+      queueMicrotask(() => this.onclose({ code: codes[pauses.length], reason: "" }));
+    }
+    close() {}
+  };
+  const onStatus = ({ kind, pause }) => {
+    if (kind !== "waiting") return;
+    pauses.push(pause);
+    clock += pause;
+    if (pauses.length < codes.length) {
+      queueMicrotask(() => timer());
+      return;
+    }
+    [window.WebSocket, window.setTimeout] = [Socket, later];
+    done(pauses);
+  };
+  new Link({ url: "", random: () => 1, now: () => clock, onStatus }).start();
+});
 window.ask = (method, data, room) => rooms.request(method, data, room).catch(({ code }) => code);
 window.publish = (room, data) => rooms.publish(room, data);
 window.judge = (cases) => Promise.all(cases.map(async ([before, patch, after, wanted]) => {
@@ -252,6 +277,21 @@ async fn the_client_of_the_browser_waits_for_no_answer_for_ever_and_longer_for_a
     for (pause, wanted) in pauses(5).await.as_array().unwrap().iter().zip([1, 2, 4, 8, 16]) {
         assert_eq!(*pause, json!({"pause": wanted, "reason": "no room now"}));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_the_browser_looks_for_a_server_that_is_away_with_short_pauses() {
+    let browser = Browser::open(&format!("http://{}", page().await)).await;
+    let pauses = async |codes: Vec<u16>| -> Vec<u64> {
+        let pauses = browser.promise("knocks(...arguments)", vec![json!(codes)]).await;
+        serde_json::from_value(pauses).unwrap()
+    };
+    let away = pauses([vec![1012], vec![1006; 37]].concat()).await;
+    assert_eq!(away[0], 500);
+    assert!(away[1..31].iter().all(|pause| *pause == 1_000), "for half a minute: {away:?}");
+    assert_eq!(away[31..], [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    let busy = pauses(vec![1013, 1013, 1013, 1006]).await;
+    assert_eq!(busy, [500, 1_000, 2_000, 500], "what is told apart is counted apart");
 }
 
 /// Makes a random value; its names are such as trip up whoever sorts or escapes them otherwise.
