@@ -1,6 +1,6 @@
 //! Rooms that come back after a restart, many at once.
 
-use std::{sync::Arc, thread::available_parallelism, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use infra_core::{Error, ErrorKind, Result, id::StreamName, version::Version};
 use infra_persistence::state::{Durable, Recovered, recover_all};
@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{domain::Room, protocol::RoomCode};
 
-/// How many rooms each processor brings back at a time: it replays one while others are read.
-const ROOMS_PER_PROCESSOR: usize = 4;
+/// How many rooms come back at a time. Each waits most of the time for a store, which may be far away, so
+/// it is no question of processors.
+const AT_A_TIME: usize = 32;
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,13 +48,12 @@ impl Registry {
     pub async fn bring_back(self: &Arc<Self>, rooms: &[RoomCode]) -> Result<Returned> {
         let begun = self.tools.clock.now();
         let streams = rooms.iter().map(|code| stream_of(*code)).collect::<Result<Vec<_>>>()?;
-        let n_parallel = available_parallelism().map_or(1, usize::from) * ROOMS_PER_PROCESSOR;
         let progress = |done: usize, all: usize| {
             if done * 10 / all != (done - 1) * 10 / all {
                 tracing::info!(done, all, "rooms come back");
             }
         };
-        let found = recover_all::<Room>(streams, &self.tools.machine, n_parallel, progress).await;
+        let found = recover_all::<Room>(streams, &self.tools.machine, AT_A_TIME, progress).await;
         let is_newer = |error: &&Error| *error.kind() == ErrorKind::Unsupported;
         let newer = found.iter().filter_map(|(_, room)| room.as_ref().err()).find(is_newer);
         if let Some(error) = newer {

@@ -23,6 +23,10 @@ use crate::{
 /// How many messages of the bus may wait for a subscriber.
 const MAILBOX: usize = 256;
 
+/// How many connections read events, one of which listens: rooms that come back read at the same time.
+#[cfg(feature = "postgres")]
+const EVENT_READERS: u32 = 17;
+
 /// What all keys of the cache begin with.
 #[cfg(feature = "redis")]
 const CACHE_PREFIX: &str = "game-server";
@@ -334,6 +338,7 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
             // Who asked is gone by then: a connection that says nothing for longer holds no lane.
             let options = infra_events::PostgresOptions::new(url.whole())
                 .patience(settings.tuning.store_patience)
+                .readers(EVENT_READERS)
                 .clock(Arc::clone(clock));
             let events = Arc::new(infra_events::PostgresEventStore::open(options).await?);
             tracing::info!(database = %url, "events opened");

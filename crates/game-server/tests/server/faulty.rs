@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub(crate) enum Weather {
     Doubtful = 3,
     /// Writes wait for other weather; reads are served.
     Held = 4,
+    /// They are far away: what is asked of a stream waits until others are asked as well, for a while.
+    Far = 5,
 }
 
 /// What befalls the calls of stores; clones share it.
@@ -50,6 +52,8 @@ struct Inner {
     changed: Notify,
     random: Random,
     struck: AtomicU64,
+    asked: AtomicUsize,
+    most_asked: AtomicUsize,
 }
 
 impl Faults {
@@ -59,6 +63,8 @@ impl Faults {
             changed: Notify::new(),
             random: Random::seeded(seed),
             struck: AtomicU64::new(0),
+            asked: AtomicUsize::new(0),
+            most_asked: AtomicUsize::new(0),
         };
         Self(Arc::new(inner))
     }
@@ -73,9 +79,30 @@ impl Faults {
         self.0.struck.load(Ordering::SeqCst)
     }
 
+    /// Returns of how many streams something was asked at the same time while they were far, at most.
+    pub(crate) fn most_asked(&self) -> usize {
+        self.0.most_asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits as a call of a store that is far does, until more than `enough` wait, or for a while.
+    async fn travel(&self, enough: usize) {
+        let Inner { weather, asked, most_asked, .. } = &*self.0;
+        if weather.load(Ordering::SeqCst) != Weather::Far as u8 {
+            return;
+        }
+        most_asked.fetch_max(asked.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if enough < most_asked.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        asked.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Makes a call, or lets it fail.
     async fn around<T>(&self, kind: ErrorKind, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let Inner { weather, changed, random, struck } = &*self.0;
+        let Inner { weather, changed, random, struck, .. } = &*self.0;
         if kind == ErrorKind::Indeterminate {
             let is_held = || weather.load(Ordering::SeqCst) == Weather::Held as u8;
             if is_held() {
@@ -160,6 +187,7 @@ impl EventStore for FaultyEvents {
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
+        self.faults.travel(8).await;
         self.faults.read(self.store.stream_info(stream)).await
     }
 

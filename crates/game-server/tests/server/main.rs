@@ -21,6 +21,7 @@ mod bus;
 mod chaos;
 mod disk;
 mod durable;
+mod far;
 mod faulty;
 #[path = "../../examples/drive/faulty_disk.rs"]
 mod faulty_disk;

@@ -65,7 +65,8 @@ pub(crate) async fn start_changed(
     start_on(tempfile::tempdir().unwrap(), options, clock, change).await
 }
 
-async fn start_on(
+/// Starts a server on a folder that is there already, and on stores that the test has changed.
+pub(crate) async fn start_on(
     folder: TempDir,
     options: Options,
     clock: Arc<dyn Clock>,

@@ -307,12 +307,12 @@ impl Journal {
         let Some(events) = self.options.strategy.events() else {
             return Ok(anchor == Anchor::default());
         };
-        if events.stream_info(&self.stream).await?.is_none_or(|info| version < info.first) {
-            return Ok(true);
-        }
         let read = events.read_stream(&self.stream, version, Direction::Forward, 1).await?;
-        let is_it = |event: &RecordedEvent| event.event.id.as_uuid().into_bytes() == anchor;
-        Ok(read.first().is_some_and(is_it))
+        if let Some(found) = read.first().filter(|event| event.version == version) {
+            return Ok(found.event.id.as_uuid().into_bytes() == anchor);
+        }
+        let info = events.stream_info(&self.stream).await?;
+        Ok(info.is_none_or(|info| version < info.first))
     }
 
     fn not_found(&self, what: impl Into<String>) -> Error {
