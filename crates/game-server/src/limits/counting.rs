@@ -1,11 +1,18 @@
 //! Where limits are counted: in this process, or in a Redis that all servers share.
 
 use std::sync::Arc;
+#[cfg(feature = "redis")]
+use std::time::Duration;
 
 use infra_core::{Clock, Result, health::HealthCheck, limit::RateLimiter};
 use infra_ratelimit::{Limit, Limiter};
 
 use crate::config;
+
+/// How long the places of connections stay taken in Redis after a server was killed: what its players had
+/// would be missing when they come back all at once, to who shares an address with many most of all.
+#[cfg(feature = "redis")]
+const LEASE: Duration = Duration::from_secs(15);
 
 /// A limiter to which everything is declared, and what is to be watched of it.
 pub(super) struct Counting {
@@ -43,7 +50,8 @@ async fn in_redis(
     nodes: std::num::NonZeroU32,
     clock: &Arc<dyn Clock>,
 ) -> Result<Counting> {
-    let options = infra_ratelimit::redis::Options::new(url.whole(), "game-server").nodes(nodes);
+    let options = infra_ratelimit::redis::Options::new(url.whole(), "game-server");
+    let options = options.nodes(nodes).lease(LEASE);
     let mut shared =
         infra_ratelimit::redis::RedisLimiter::connect(options, Arc::clone(clock)).await?;
     for (name, limit) in declared {
