@@ -7,6 +7,7 @@ mod backends;
 mod clean_up;
 mod csv;
 mod edition;
+mod ending;
 mod forgetting;
 mod guarded;
 mod gzip;

@@ -20,6 +20,7 @@ use super::{
     backends::Backends,
     clean_up::CleanUp,
     edition,
+    ending::Ending,
     forgetting::{Forgetting, Memory},
     http,
     occupancy::Occupancy,
@@ -93,6 +94,8 @@ pub struct Server {
     edge: Shutdown,
     core: Shutdown,
     occupancy: Option<Arc<Occupancy>>,
+    /// How long it took until it served.
+    opening: Duration,
 }
 
 /// Every metric of every component that the server is made of.
@@ -132,11 +135,16 @@ impl Server {
         let occupancy = Occupancy::take(&settings.data, patience, clock.as_ref())
             .await
             .map_err(|error| StartError::new("take the data folder", error))?;
+        let begun = clock.now();
         let backends = Backends::open(&settings, &clock)
             .await
             .map_err(|error| StartError::new("open the stores", error))?;
-        match Self::start_on(settings, instruments, backends.clone(), clock).await {
-            Ok(started) => Ok(Self { occupancy: Some(Arc::new(occupancy)), ..started }),
+        match Self::start_on(settings, instruments, backends.clone(), Arc::clone(&clock)).await {
+            Ok(started) => {
+                let opening = clock.now().since(begun);
+                tracing::info!(took = ?opening, "server serves");
+                Ok(Self { occupancy: Some(Arc::new(occupancy)), opening, ..started })
+            }
             Err(error) => {
                 backends.close().await;
                 Err(error)
@@ -159,7 +167,7 @@ impl Server {
         backends: Backends,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let instruments = instruments.into();
+        let (instruments, begun) = (instruments.into(), clock.now());
         let (edge, core) = (Shutdown::new(), Shutdown::new());
         let backends = backends.guarded(settings.tuning.store_patience, &clock);
         let listener = bind(settings.addr).await?;
@@ -216,6 +224,7 @@ impl Server {
             edge,
             core,
             occupancy: None,
+            opening: clock.now().since(begun),
         })
     }
 
@@ -262,23 +271,21 @@ impl Server {
     /// Dropping the future leaves the server draining.
     pub async fn stop(self) {
         self.monitor.drain();
-        let (grace, clock) = (self.settings.grace, Arc::clone(self.telemetry.clock()));
+        let (ending, clock) =
+            (Ending::within(self.settings.grace), Arc::clone(self.telemetry.clock()));
         let begun = clock.now();
-        let game = &self.game;
-        let spread = grace / 4;
+        let (game, absence) = (&self.game, ending.absence(self.opening));
+        let last_words = |connection: &_| game.last_words(connection, absence);
         let close = close_of(Close::Restart);
-        let drained = self
-            .hub
-            .drain(close, spread, grace / 2, |connection| game.last_words(connection))
-            .await;
+        let drained = self.hub.drain(close, ending.telling, ending.goodbyes, last_words).await;
         tracing::info!(asked = drained.asked, left = drained.left, "connections drained");
-        let edge = self.edge.close(grace / 8).await;
+        let edge = self.edge.close(ending.edge).await;
         // What the clients left of the time is the rooms' and the queues', but for the stores' part.
-        let left = (grace * 3 / 4).saturating_sub(clock.now().since(begun));
-        let core = self.core.close(left.max(grace / 8)).await;
+        let left = ending.core_by.saturating_sub(clock.now().since(begun));
+        let core = self.core.close(left.max(ending.core)).await;
         tracing::info!(edge = ?edge, core = ?core, "tasks ended");
         // What was acknowledged is durable already; a store that hangs keeps no process alive.
-        if tokio::time::timeout(grace / 4, self.backends.close()).await.is_err() {
+        if tokio::time::timeout(ending.stores, self.backends.close()).await.is_err() {
             tracing::warn!("the stores do not close");
         }
         self.telemetry.stream().close();

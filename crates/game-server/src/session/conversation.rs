@@ -36,6 +36,9 @@ use crate::{
 /// The name and version that a client is told.
 const SERVER: &str = concat!("game-server ", env!("CARGO_PKG_VERSION"));
 
+/// Within what time players come back once a server that restarts is there again.
+const RETURN: Duration = Duration::from_secs(1);
+
 /// The game as an application of the hub.
 #[derive(Debug)]
 pub struct Game {
@@ -133,10 +136,12 @@ impl Game {
         self.lobby.run(stop).await;
     }
 
-    /// Tells a connection that the server is about to restart, and when to come back.
-    pub fn last_words(&self, connection: &Connection) {
+    /// Tells a connection that the server is about to restart, and when to come back: at a moment of its
+    /// own within the second after that for which nobody is there.
+    pub fn last_words(&self, connection: &Connection, absence: Duration) {
         let token = self.tokens.lock().get(&connection.id()).cloned();
-        let come_back_in_ms = 200 + u32::try_from(self.random.below(1_800)).unwrap_or(0);
+        let moment = absence.saturating_add(RETURN.mul_f64(self.random.unit()));
+        let come_back_in_ms = u32::try_from(moment.as_millis()).unwrap_or(u32::MAX);
         let draining = ServerMessage::Draining { come_back_in_ms, token };
         connection.send(frame_of(&draining), Class::Durable);
     }

@@ -12,7 +12,10 @@ use infra_ws::client::{Client as Socket, Received};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep_until};
 
-use super::told::{Meter, Told};
+use super::{
+    pauses::Pauses,
+    told::{Meter, Told},
+};
 use crate::player::{Failure, Known, Player, number, text};
 
 /// How long an action may be without any answer before the connection is given up.
@@ -78,8 +81,19 @@ pub(crate) struct Client {
 #[derive(Debug)]
 enum End {
     Done,
-    /// The connection is gone; the server may have said when to come back.
-    Gone(Option<Duration>),
+    /// The connection is gone, or there was none.
+    Gone(Back),
+}
+
+/// When to come back.
+#[derive(Debug, Clone, Copy)]
+enum Back {
+    /// As the server has said.
+    In(Duration),
+    /// Soon: nobody is there, as while a server restarts.
+    Away,
+    /// After a while: somebody is there, and does not want the client.
+    Later,
 }
 
 /// How it stands with a connection.
@@ -115,17 +129,17 @@ impl Client {
         self.told.room.clone_from(&player.known.room);
         self.told.seat = player.known.table.seat;
         let mut player = Some((player, true));
-        let mut attempt = 0;
+        let mut pauses = Pauses::new();
         loop {
-            let pause = match player.take() {
+            let back = match player.take() {
                 None => match self.come_back().await {
                     Ok(back) => {
                         player = Some((back, false));
                         continue;
                     }
-                    Err(why) => {
+                    Err((why, back)) => {
                         Told::count(&mut self.told.ended, why);
-                        None
+                        back
                     }
                 },
                 Some((mut here, is_in)) => {
@@ -133,19 +147,19 @@ impl Client {
                     let end = self.converse(&mut here, is_in).await;
                     self.known = here.known;
                     if is_in || resumed < self.told.resumed + self.told.renewed {
-                        attempt = 0;
+                        pauses = Pauses::new();
                     }
                     match end? {
                         End::Done => break,
-                        End::Gone(pause) => pause,
+                        End::Gone(back) => back,
                     }
                 }
             };
-            // As the protocol says: at random below a bound that doubles, up to ten seconds.
-            let bound = (500_u64 << attempt.min(5)).min(10_000);
-            let pause =
-                pause.unwrap_or_else(|| Duration::from_millis(self.run.random.below(bound)));
-            attempt += 1;
+            let pause = match back {
+                Back::In(pause) => pause,
+                Back::Away => pauses.next(true, &self.run.random),
+                Back::Later => pauses.next(false, &self.run.random),
+            };
             tokio::time::sleep(pause).await;
         }
         self.told.seen = self.known.table.offset;
@@ -154,19 +168,25 @@ impl Client {
     }
 
     /// Connects and says who it is.
-    async fn come_back(&self) -> Result<Player, &'static str> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are one to a client")]
+    async fn come_back(&self) -> Result<Player, (&'static str, Back)> {
         let protocol = [("sec-websocket-protocol", "liap.v1")];
         let url = format!("ws://{}/ws", self.run.addr);
-        let client = Socket::connect(&url, &protocol).await.map_err(|error| {
-            let is_away = *error.kind() == ErrorKind::Unavailable;
-            if is_away { "unreachable" } else { "handshake refused" }
-        })?;
+        let client =
+            Socket::connect(&url, &protocol).await.map_err(|error| match error.kind() {
+                ErrorKind::Unavailable => ("unreachable", Back::Away),
+                ErrorKind::Throttled { retry_after } => {
+                    let scatter = Duration::from_millis(self.run.random.below(1_000));
+                    ("handshake refused", Back::In(*retry_after + scatter))
+                }
+                _ => ("handshake refused", Back::Later),
+            })?;
         let mut player = Player { client, known: self.known.clone() };
         let table = &self.known.table;
         let from = json!({"epoch": table.epoch, "offset": table.offset});
         let resume = json!({"token": self.known.token, "from": from});
         let hello = json!({"type": "hello", "resume": resume});
-        player.say(&hello).await.map_err(|_| "cut")?;
+        player.say(&hello).await.map_err(|_| ("cut", Back::Away))?;
         Ok(player)
     }
 
@@ -208,7 +228,7 @@ impl Client {
                         return Ok(self.gone("silence", here));
                     }
                 }
-                Ok(()) = self.run.back.changed() => return Ok(End::Gone(None)),
+                Ok(()) = self.run.back.changed() => return Ok(End::Gone(Back::Later)),
             }
         }
     }
@@ -237,7 +257,7 @@ impl Client {
                 let code = format!("hello: {}", text(message, "code"));
                 Told::count(&mut self.told.refused, &code);
                 let millis = number(message, "retry_after_ms");
-                return Ok(Some(End::Gone(Some(Duration::from_millis(millis)))));
+                return Ok(Some(End::Gone(Back::In(Duration::from_millis(millis)))));
             }
             _ => self.hear(message)?,
         }
@@ -246,7 +266,9 @@ impl Client {
 
     fn gone(&mut self, how: &str, here: Here) -> End {
         Told::count(&mut self.told.ended, how);
-        End::Gone(here.pause)
+        let is_away = ["cut", "1001", "1012"].contains(&how);
+        let otherwise = if is_away { Back::Away } else { Back::Later };
+        End::Gone(here.pause.map_or(otherwise, Back::In))
     }
 
     /// Counts that it is back, and sends again what was not answered.

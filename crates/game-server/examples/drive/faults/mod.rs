@@ -9,6 +9,7 @@ mod audit;
 mod client;
 mod crowd;
 mod fault;
+mod pauses;
 mod report;
 pub(crate) mod roll;
 pub(crate) mod serve;
