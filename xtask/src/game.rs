@@ -4,6 +4,7 @@ use crate::{services, shell, tools};
 
 const CRASH: &str = include_str!("../../crates/game-server/examples/drive/help/crash.txt");
 const LOAD: &str = include_str!("../../crates/game-server/examples/drive/help/load.txt");
+const CAPACITY: &str = include_str!("../../crates/game-server/examples/drive/help/capacity.txt");
 const FAULTS: &str = include_str!("../../crates/game-server/examples/drive/help/faults.txt");
 const ROLL: &str = include_str!("../../crates/game-server/examples/drive/help/roll.txt");
 
@@ -16,6 +17,7 @@ pub(crate) fn run(program: &str, words: &[String]) -> Result<(), String> {
         let help = match program {
             "crash" => CRASH,
             "load" => LOAD,
+            "capacity" => CAPACITY,
             "faults" => FAULTS,
             _ => ROLL,
         };

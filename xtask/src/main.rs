@@ -29,6 +29,7 @@ Commands:
   crash       kills a playing server at random moments and audits what it acknowledged
   bench       our figures and those of others on the same work, against their goals
   load        plays many rooms at a fixed pace and measures latencies
+  capacity    fills a server with finished games and rooms and tells its times and sizes
   faults      breaks what a playing server stands on, and audits what became of the games
   roll        restarts a playing server, the next process while the last one ends
 
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         "behaviours" => behaviours::run(&rest),
         "services" => services::run(&rest),
         "crash" => game::run("crash", &rest),
-        program @ ("load" | "faults" | "roll") => game::run(program, &rest),
+        program @ ("load" | "capacity" | "faults" | "roll") => game::run(program, &rest),
         "" | "--help" | "-h" | "help" => {
             println!("{HELP}");
             Ok(())

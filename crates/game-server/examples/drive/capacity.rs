@@ -41,10 +41,11 @@ const PATIENCE: Duration = Duration::from_mins(30);
 
 /// Reads the options and runs.
 pub(crate) async fn main(words: &[String]) -> Result<(), Failure> {
-    let names = ["--rooms", "--archived", "--seed"];
+    let names = ["--rooms", "--waiting", "--archived", "--seed"];
     let Some(options) = crate::options(words, HELP, &names)? else { return Ok(()) };
     let option = |name, default| options.get(name).copied().unwrap_or(default);
     let (rooms, games) = (option("--rooms", 5_000), option("--archived", 50_000));
+    let waiting = option("--waiting", 0).min(rooms);
     let folder = tempfile::tempdir()?;
     let data = folder.path();
     let begun = Instant::now();
@@ -59,8 +60,8 @@ pub(crate) async fn main(words: &[String]) -> Result<(), Failure> {
 
     let server = started(data, "with all games archived")?;
     tell_size(&server, data)?;
-    let players = seat(server.addr, rooms).await?;
-    println!("{rooms} games of four people have begun");
+    let players = seat(server.addr, rooms, waiting).await?;
+    println!("{} games of four people have begun, {waiting} rooms wait", rooms - waiting);
     tell_size(&server, data)?;
     for path in ["/api/overview", "/api/observed"] {
         tell_answers("dashboard", server.admin, path)?;
@@ -151,13 +152,18 @@ async fn wait_until_counted(server: &Process, data: &Path, games: u64) -> Result
     }
 }
 
-/// Has so many games begin; the players stay as long as what is returned.
-async fn seat(addr: SocketAddr, rooms: u64) -> Result<Vec<Player>, Failure> {
+/// Has so many rooms created, and games begin in all but `waiting` of them; the players stay as long as
+/// what is returned.
+async fn seat(addr: SocketAddr, rooms: u64, waiting: u64) -> Result<Vec<Player>, Failure> {
     let mut players = Vec::new();
-    for _ in 0..rooms {
+    for room in 0..rooms {
         let mut host = Player::connect(addr).await?;
         host.say(&json!({"type": "create_room", "name": "Player 0"})).await?;
         wait_for(&mut host, "joined").await?;
+        if room < waiting {
+            players.push(host);
+            continue;
+        }
         let code = host.known.room.clone();
         for number in 1..4 {
             let mut guest = Player::connect(addr).await?;
