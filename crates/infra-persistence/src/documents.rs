@@ -43,6 +43,12 @@ pub(crate) struct Setup {
 /// Reads see every commit as soon as it is applied, before it is durable. They look at memory
 /// mostly and run where they are called; a cold read waits for the disk.
 ///
+/// A write on disk that finds no room is undone, and batches are refused with
+/// [`Unavailable`](ErrorKind::Unavailable) until there is a megabyte again: then the store goes on by itself,
+/// with everything that it had applied. While it opens its folder again, for that, reads are
+/// [`Unavailable`](ErrorKind::Unavailable) for a moment, too. After any other write or sync that failed it is
+/// [`Poisoned`](ErrorKind::Poisoned) until it is opened anew.
+///
 /// [Close](Self::close) and drop it before its folder is opened again: a store that is dropped without
 /// being closed commits and syncs what waits in the background, and holds the folder meanwhile.
 #[derive(Debug)]
@@ -70,6 +76,7 @@ impl Documents {
             history,
             durable: sender,
             is_witness_dirty: false,
+            revival: None,
         };
         let (jobs, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new().name("documents".to_owned());

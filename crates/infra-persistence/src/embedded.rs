@@ -3,17 +3,16 @@
 use std::{
     fs::File,
     io,
-    ops::Bound,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::{
+    disk::Disk,
     documents::{Documents, Setup},
-    engine::{Change, Engine, Range, Target, Visit, VisitTarget},
+    engine::Engine,
     judge::io_error,
     layout,
     telemetry::POISONED,
@@ -93,118 +92,6 @@ pub struct OpenReport {
     pub lost: u64,
 }
 
-#[derive(Debug, Clone)]
-struct Fjall {
-    database: DebugDatabase,
-    map: DebugKeyspace,
-    _lock: Option<Arc<File>>,
-}
-
-#[derive(Clone)]
-struct DebugDatabase(Database);
-
-impl std::fmt::Debug for DebugDatabase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Database")
-    }
-}
-
-#[derive(Clone)]
-struct DebugKeyspace(Keyspace);
-
-impl std::fmt::Debug for DebugKeyspace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keyspace")
-    }
-}
-
-/// Tells damage from a failing disk.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what is not damage is an outage")]
-fn io_of(error: fjall::Error) -> io::Error {
-    use fjall::Error as Cause;
-    match error {
-        Cause::Io(cause) => cause,
-        damage @ (Cause::Storage(_)
-        | Cause::JournalRecovery(_)
-        | Cause::InvalidVersion(_)
-        | Cause::Decompress(_)
-        | Cause::InvalidTrailer
-        | Cause::InvalidTag(_)
-        | Cause::Unrecoverable) => io::Error::new(io::ErrorKind::InvalidData, damage),
-        other => io::Error::other(other),
-    }
-}
-
-impl Engine for Fjall {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let found = self.map.0.get(key).map_err(io_of)?;
-        Ok(found.map(|value| value.to_vec()))
-    }
-
-    fn visit(&self, range: Range, is_reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
-        let range: (Bound<Vec<u8>>, Bound<Vec<u8>>) = range;
-        let mut entries = self.map.0.range(range);
-        while let Some(entry) = if is_reverse { entries.next_back() } else { entries.next() } {
-            let (key, value) = entry.into_inner().map_err(io_of)?;
-            if !visit(&key, &value) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_targets(
-        &self,
-        range: Range,
-        is_reverse: bool,
-        target: &Target<'_>,
-        visit: &mut VisitTarget<'_>,
-    ) -> io::Result<()> {
-        let instant = self.database.0.snapshot();
-        let mut entries = instant.range(&self.map.0, range);
-        while let Some(entry) = if is_reverse { entries.next_back() } else { entries.next() } {
-            let key = entry.key().map_err(io_of)?;
-            let value = match target(&key) {
-                Some(target) => instant.get(&self.map.0, target).map_err(io_of)?,
-                None => None,
-            };
-            if !visit(&key, value.as_deref()) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
-        for entry in self.database.0.snapshot().iter(&self.map.0) {
-            let (key, value) = entry.into_inner().map_err(io_of)?;
-            if !visit(&key, &value) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
-        let mut batch = self.database.0.batch();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(&self.map.0, key, value),
-                None => batch.remove(&self.map.0, key),
-            }
-        }
-        batch.commit().map_err(io_of)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.database.0.persist(PersistMode::Buffer).map_err(io_of)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.database.0.persist(PersistMode::SyncAll).map_err(io_of)
-    }
-}
-
 /// Opens a document store on disk.
 ///
 /// # Errors
@@ -225,7 +112,7 @@ pub async fn embedded(options: Options) -> Result<(Documents, OpenReport)> {
 /// Makes a database in a folder from the records that `next` gives, and returns how many there were.
 pub(crate) fn fill(folder: &Path, group: usize, next: &mut Source<'_>) -> io::Result<u64> {
     std::fs::create_dir_all(folder)?;
-    let engine = engine(folder, None, WRITE_BUFFER)?;
+    let engine = Disk::open(folder, None, WRITE_BUFFER)?;
     let (mut count, mut is_over) = (0, false);
     while !is_over {
         let mut changes = Vec::with_capacity(group);
@@ -245,21 +132,12 @@ pub(crate) fn fill(folder: &Path, group: usize, next: &mut Source<'_>) -> io::Re
 /// Gives one key and value after the other.
 pub(crate) type Source<'a> = dyn FnMut() -> io::Result<Option<(Vec<u8>, Vec<u8>)>> + 'a;
 
-fn engine(folder: &Path, lock: Option<File>, write_buffer: u64) -> io::Result<Fjall> {
-    let builder = Database::builder(folder.join("database")).manual_journal_persist(true);
-    let database = builder.open().map_err(io_of)?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(write_buffer);
-    let map = database.keyspace("documents", options).map_err(io_of)?;
-    let (database, map) = (DebugDatabase(database), DebugKeyspace(map));
-    Ok(Fjall { database, map, _lock: lock.map(Arc::new) })
-}
-
 fn open(options: &Options) -> Result<(Documents, OpenReport)> {
     let failed = |cause: io::Error| Error::new(ErrorKind::Unavailable, OPEN).because(cause);
     std::fs::create_dir_all(&options.folder).map_err(failed)?;
     let lock = lock(&options.folder)?;
     let (witness, witnessed) = Witness::open(&options.folder.join("witness")).map_err(failed)?;
-    let engine = engine(&options.folder, Some(lock), options.write_buffer)
+    let engine = Disk::open(&options.folder, Some(lock), options.write_buffer)
         .map_err(|cause| io_error(OPEN, cause))?;
     let is_new = !has_layout(&engine)?;
     if is_new {
@@ -353,7 +231,7 @@ mod tests {
         store.close().await;
         drop(store);
         let later = vec![(layout::LAYOUT.to_vec(), Some(2_u32.to_le_bytes().to_vec()))];
-        let database = engine(folder.path(), None, WRITE_BUFFER).unwrap();
+        let database = Disk::open(folder.path(), None, WRITE_BUFFER).unwrap();
         database.apply(later).and_then(|()| database.sync()).unwrap();
         drop(database);
         let witness = std::fs::read(folder.path().join("witness")).unwrap();
@@ -361,7 +239,7 @@ mod tests {
         assert_eq!(refused.kind(), &ErrorKind::Unsupported);
         assert!(refused.to_string().contains("version 2, known is 1"), "{refused}");
         assert_eq!(std::fs::read(folder.path().join("witness")).unwrap(), witness);
-        let database = engine(folder.path(), None, WRITE_BUFFER).unwrap();
+        let database = Disk::open(folder.path(), None, WRITE_BUFFER).unwrap();
         assert_eq!(database.get(layout::LAYOUT).unwrap().unwrap(), 2_u32.to_le_bytes());
     }
 }

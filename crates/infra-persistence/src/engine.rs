@@ -46,4 +46,13 @@ pub(crate) trait Engine: Send + Sync + Debug + 'static {
 
     /// Makes all that was applied durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Takes changes again after `apply` or `flush` found no room, with all that was applied and nothing of
+    /// what was not, and all of it durable. `key` has to have this value then, or none; if it has not, or
+    /// anything but room is missing, what is left takes nothing more.
+    ///
+    /// Fails with [`StorageFull`](io::ErrorKind::StorageFull), [`QuotaExceeded`](io::ErrorKind::QuotaExceeded),
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) or [`TimedOut`](io::ErrorKind::TimedOut) if it may be tried
+    /// again.
+    fn revive(&self, key: &[u8], value: Option<&[u8]>) -> io::Result<()>;
 }

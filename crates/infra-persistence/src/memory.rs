@@ -11,8 +11,9 @@ use crate::{
     witness::Mark,
 };
 
+/// A map in memory.
 #[derive(Debug, Default)]
-struct Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>);
+pub(crate) struct Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Engine for Memory {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
@@ -75,6 +76,10 @@ impl Engine for Memory {
     }
 
     fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn revive(&self, _key: &[u8], _value: Option<&[u8]>) -> io::Result<()> {
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 
 mod damage;
 mod instant;
+mod room;
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 

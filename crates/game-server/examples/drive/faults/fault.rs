@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     S3Killed,
     /// The event log gets no new segment.
     DiskFull,
-    /// The whole volume has not one byte left, which the documents survive only in a new process.
+    /// The whole volume has not one byte left.
     VolumeFull,
     /// Each sync of the event log fails; the log is good again only in a new process.
     SyncFails,
@@ -93,11 +93,7 @@ impl Fault {
             Self::NatsKilled => stack.servers()?.nats.restart().await?,
             Self::S3Killed => stack.servers()?.s3.restart().await?,
             Self::DiskFull | Self::SyncSlow => stack.inject("heal")?,
-            Self::VolumeFull => {
-                stack.empty()?;
-                stack.stop().await?;
-                stack.serve()?;
-            }
+            Self::VolumeFull => stack.empty()?,
             Self::SyncFails => {
                 stack.inject("heal")?;
                 stack.stop().await?;
@@ -170,7 +166,7 @@ cases! {
     "nats-killed" "NATS killed, started again after 5 s" Servers [NatsKilled] 5;
     "s3-killed" "S3 killed, started again after 8 s" Servers [S3Killed] 8;
     "disk-full" "no new segment for the event log for 5 s" Files [DiskFull] 5;
-    "volume-full" "the whole volume full for 5 s, then a restart" Volume [VolumeFull] 5;
+    "volume-full" "the whole volume full for 5 s" Volume [VolumeFull] 5;
     "sync-fails" "fsync fails for 3 s, then a restart" Files [SyncFails] 3;
     "sync-slow" "fsync takes 500 ms for 8 s" Files [SyncSlow] 8;
     "clock-skewed" "wall clock 1 h ahead for 5 s, then 1 h behind; all resume" Servers [ClockSkewed] 5;
