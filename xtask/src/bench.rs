@@ -16,7 +16,8 @@ Builds the components' packages of benches/compare, which have a lock file of th
 workload beside its peers and writes the components' sections of docs/benchmarks.md. Named workloads
 are measured and printed only. With --gate the goals marked `ci` are measured, nothing is written,
 and a goal that is missed is an error. With --pictures nothing is measured: docs/pictures/bench-*.svg are
-drawn anew from the tables of docs/benchmarks.md, as they are after sections were written.";
+drawn anew from the tables of docs/benchmarks.md, as they are after sections were written.
+The peer of `ws` in JavaScript needs node and npm.";
 
 /// What is measured, and what is wanted of it: an entry of benches/goals/COMPONENT.toml.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

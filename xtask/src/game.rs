@@ -24,6 +24,7 @@ pub(crate) fn run(program: &str, words: &[String]) -> Result<(), String> {
         print!("{help}");
         return Ok(());
     }
+    tools::need_kill()?;
     let needs_servers = matches!(program, "faults" | "roll");
     let build = ["build", "--release", "--locked", "-p", "game-server", "--bins", "--examples"];
     let mut build = shell::command("cargo", &build);

@@ -8,7 +8,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use crate::shell;
+use crate::{shell, tools};
 
 /// The compiler's wrapper, as `RUSTC_WORKSPACE_WRAPPER`.
 const RUSTC: &str = "rustc-with-lints-and-coverage";
@@ -17,6 +17,7 @@ const RUSTDOC: &str = "rustdoc-with-pages";
 
 /// Makes the workspace's own crates, wherever cargo builds them, linted and instrumented.
 pub(crate) fn wrap(cargo: &mut Command) -> Result<(), String> {
+    tools::need_clippy()?;
     cargo.env("RUSTC_WORKSPACE_WRAPPER", copy(RUSTC)?);
     Ok(())
 }

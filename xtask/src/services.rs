@@ -19,11 +19,11 @@ Usage: cargo xtask services up|down|status
 
 Starts PostgreSQL, Redis, NATS and S3 (moto) on free ports, prints their URLs as environment
 variables, with the path of the Autobahn cases' runner, and stops them again. What is missing is
-installed on Debian and Ubuntu as root; elsewhere the exact
-command is named.";
+installed where this runs as root and Debian's packages are to be had; elsewhere the exact command
+is named.";
 
-/// Where PostgreSQL's programs are on Debian.
-const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's packages put each version of PostgreSQL.
+const POSTGRES: &str = "/usr/lib/postgresql";
 
 /// A server that was started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -223,12 +223,13 @@ pub(crate) fn install() -> Result<(), String> {
     let missing: Vec<&str> = [
         ("redis-server", shell::exists("redis-server")),
         ("nats-server", shell::exists("nats-server")),
-        ("postgresql", Path::new(POSTGRES).join("postgres").exists()),
+        ("postgresql", shell::exists(postgres_program(Path::new(POSTGRES), "postgres"))),
         ("chromium", shell::exists("chromium")),
         ("chromium-driver", shell::exists("chromedriver")),
         // For promtool; nothing of it runs as a service.
         ("prometheus", shell::exists("promtool")),
         ("python3-venv", shell::exists("python3")),
+        ("procps", tools::has_kill()),
     ]
     .into_iter()
     .filter(|(_, is_there)| !is_there)
@@ -238,6 +239,16 @@ pub(crate) fn install() -> Result<(), String> {
         tools::need_debian(&missing)?;
     }
     tools::need_python()
+}
+
+/// Returns a program of the newest PostgreSQL that Debian's packages have installed; its name alone, to
+/// be found on the path, where they have installed none.
+fn postgres_program(versions: &Path, name: &str) -> PathBuf {
+    let folders = fs::read_dir(versions).into_iter().flatten().flatten();
+    let numbers = folders.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let path = |number: u32| versions.join(number.to_string()).join("bin").join(name);
+    let newest = numbers.filter(|number| path(*number).exists()).max();
+    newest.map_or_else(|| PathBuf::from(name), path)
 }
 
 /// Finds a port that nobody uses now.
@@ -279,7 +290,7 @@ fn postgres(folder: &Path) -> Result<Starting, String> {
     fs::create_dir_all(&data).map_err(|error| error.to_string())?;
     let id = shell::read(Command::new("id").arg("-u"))?;
     let as_user = |program: &str| {
-        let program = Path::new(POSTGRES).join(program);
+        let program = postgres_program(Path::new(POSTGRES), program);
         if id.trim() == "0" {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
@@ -304,6 +315,21 @@ fn postgres(folder: &Path) -> Result<Starting, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_postgresql_is_taken_and_else_what_is_on_the_path() {
+        let versions = std::env::temp_dir().join(format!("infra-versions-{}", std::process::id()));
+        let found = |name| postgres_program(&versions, name);
+        assert_eq!(found("initdb"), Path::new("initdb"));
+        for folder in ["9/bin", "15/bin", "17/bin", "common/bin"] {
+            fs::create_dir_all(versions.join(folder)).unwrap();
+        }
+        for program in ["9/bin/initdb", "15/bin/initdb", "common/bin/initdb"] {
+            fs::write(versions.join(program), "").unwrap();
+        }
+        assert_eq!(found("initdb"), versions.join("15/bin/initdb"), "17 has its clients alone");
+        fs::remove_dir_all(&versions).unwrap();
+    }
 
     #[test]
     fn a_server_that_complains_much_is_not_held_up_by_it() {

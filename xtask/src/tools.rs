@@ -108,6 +108,25 @@ pub(crate) fn need_python() -> Result<(), String> {
     make_environment(&environment(), &PACKAGES)
 }
 
+/// Refuses to begin without clippy, which rustup's minimal profile leaves out.
+pub(crate) fn need_clippy() -> Result<(), String> {
+    let sysroot = shell::read(&mut shell::command("rustc", &["--print", "sysroot"]))?;
+    if Path::new(sysroot.trim()).join("bin/clippy-driver").exists() {
+        return Ok(());
+    }
+    Err("clippy is missing; install it with `rustup component add clippy rustfmt`".to_owned())
+}
+
+/// Returns whether `kill` and `pkill` are there, which end what commands and tests have started.
+pub(crate) fn has_kill() -> bool {
+    shell::exists("kill") && shell::exists("pkill")
+}
+
+/// Installs `kill` and `pkill` if they are not there.
+pub(crate) fn need_kill() -> Result<(), String> {
+    if has_kill() { Ok(()) } else { need_debian(&["procps"]) }
+}
+
 trait Tap: Sized {
     fn tap(self, change: impl FnOnce(&mut Self) -> &mut Self) -> Self;
 }
@@ -145,6 +164,8 @@ pub(crate) fn llvm() -> Result<Llvm, String> {
     if let Some(found) = within(&rustup).or_else(|| within(&system)) {
         return Ok(found);
     }
-    need_debian(&[&format!("llvm-{major}")])?;
+    need_debian(&[&format!("llvm-{major}")]).map_err(|error| {
+        format!("{error}, or llvm-tools with `rustup component add llvm-tools`")
+    })?;
     within(&system).ok_or_else(|| format!("llvm-{major} has no llvm-cov in {}", system.display()))
 }

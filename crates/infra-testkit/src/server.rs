@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 /// Starts its arguments, says the process id, and ends it when nothing can be read any more.
 const SUPERVISOR: &str = r#""$@" >server.log 2>&1 & echo $!; read _; kill -9 $! 2>/dev/null; wait"#;
 
-/// Where PostgreSQL's programs are on Debian.
-const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's packages put each version of PostgreSQL.
+const POSTGRES: &str = "/usr/lib/postgresql";
 
 /// Runs moto as a server that can be killed; see there.
 const S3: &str = include_str!("s3_server.py");
@@ -160,7 +160,7 @@ impl Server {
     ///
     /// What `createdb` says; also if the server is no PostgreSQL.
     pub fn create_database(&self, name: &str) -> io::Result<String> {
-        let mut creating = Command::new(PathBuf::from(POSTGRES).join("createdb"));
+        let mut creating = Command::new(postgres_program(Path::new(POSTGRES), "createdb"));
         creating.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", name]);
         let output = creating.output()?;
         if !output.status.success() {
@@ -239,7 +239,7 @@ impl Server {
         if self.kind != Kind::Postgres {
             return Ok(true);
         }
-        let mut asking = Command::new(PathBuf::from(POSTGRES).join("pg_isready"));
+        let mut asking = Command::new(postgres_program(Path::new(POSTGRES), "pg_isready"));
         asking.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         Ok(asking.status()?.success())
     }
@@ -314,9 +314,19 @@ fn supervise(kind: Kind, port: u16, folder: &Path) -> io::Result<(Child, Pid)> {
     Ok((child, pid))
 }
 
+/// Returns a program of the newest PostgreSQL that Debian's packages have installed; its name alone, to
+/// be found on the path, where they have installed none.
+fn postgres_program(versions: &Path, name: &str) -> PathBuf {
+    let folders = std::fs::read_dir(versions).into_iter().flatten().flatten();
+    let numbers = folders.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let path = |number: u32| versions.join(number.to_string()).join("bin").join(name);
+    let newest = numbers.filter(|number| path(*number).exists()).max();
+    newest.map_or_else(|| PathBuf::from(name), path)
+}
+
 /// Returns a program of PostgreSQL, as a user that may run it.
 fn as_postgres(program: &str) -> Vec<String> {
-    let program = PathBuf::from(POSTGRES).join(program).display().to_string();
+    let program = postgres_program(Path::new(POSTGRES), program).display().to_string();
     if !rustix::process::geteuid().is_root() {
         return vec![program];
     }
