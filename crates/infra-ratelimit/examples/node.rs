@@ -1,7 +1,8 @@
 //! One node of a cluster under load: asks a shared limit as fast as it is told, and says what passed.
 //!
-//! `node URL NAMESPACE NODES CAPACITY REFILL_MICROS SECONDS TASKS ASKS_PER_SECOND
-//! TIMEOUT_MILLIS [log]` prints
+//! `cargo run -p infra-ratelimit --features redis --example node -- URL NAMESPACE NODES CAPACITY
+//! REFILL_MICROS SECONDS TASKS ASKS_PER_SECOND TIMEOUT_MILLIS [log]`, as in
+//! `redis://127.0.0.1:6379 try 1 100 10000 2 4 1000 50`, prints
 //! `admitted refused p50 p99 max lost p99_of_lost`, the latencies in microseconds; lost are decisions that were
 //! made without Redis.
 #![allow(
