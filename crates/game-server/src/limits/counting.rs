@@ -28,6 +28,10 @@ impl Counting {
     )]
     pub(super) async fn of(
         declared: Vec<(&'static str, Limit)>,
+        #[cfg_attr(
+            not(feature = "redis"),
+            expect(unused_variables, reason = "they name no store that is not built in")
+        )]
         limits: &config::Limits,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {

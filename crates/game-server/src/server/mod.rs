@@ -27,6 +27,7 @@ mod sightings;
 mod standings;
 mod task_queue;
 mod tasks;
+#[cfg(any(feature = "postgres", test))]
 mod tenure;
 mod trail;
 mod unfinished;
