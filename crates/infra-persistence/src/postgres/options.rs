@@ -13,6 +13,9 @@ use super::{error::wrap, line};
 
 const OPEN: &str = "open PostgreSQL";
 
+/// How long each half of an opening may take at least: it asks a dozen times, one after the other.
+const OPENING: Duration = Duration::from_secs(30);
+
 /// The steps from nothing to today's tables. A step that was ever released is never changed.
 static STEPS: [(&str, &str); 1] =
     [("documents", include_str!("../../migrations/0001_documents.sql"))];
@@ -65,7 +68,8 @@ impl PostgresOptions {
         self
     }
 
-    /// Sets how long an operation may take, waiting for a connection included; 10 s by default.
+    /// Sets how long an operation may take, waiting for a connection included; 10 s by default. An opening,
+    /// which is many, may take a minute.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -110,10 +114,11 @@ impl PostgresOptions {
             connection.close().await
         };
         let late = || Error::new(ErrorKind::Timeout, OPEN);
-        let prepared = tokio::time::timeout(self.patience, preparing).await;
+        let patience = self.patience.max(OPENING);
+        let prepared = tokio::time::timeout(patience, preparing).await;
         prepared.map_err(|_| late())?.map_err(|cause| wrap(OPEN, cause))?;
         let pool = line::pool(self.connections, self.patience).connect_lazy_with(options);
-        let migrated = tokio::time::timeout(self.patience, migrations().run(&pool)).await;
+        let migrated = tokio::time::timeout(patience, migrations().run(&pool)).await;
         migrated.map_err(|_| late())?.map_err(not_migrated)?;
         Ok(pool)
     }

@@ -211,3 +211,15 @@ async fn connections_that_die_without_a_word_give_their_places_back() {
     tokio::time::timeout(Duration::from_secs(20), goes_on).await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), store.close()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_opens_over_a_line_that_is_slow_for_one_operation_but_not_too_slow() {
+    let server = Server::start(Kind::Postgres).await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).await.unwrap();
+    proxy.set(Faults { delay: Duration::from_millis(250), ..Faults::default() });
+    let url = format!("postgres://postgres@{}/postgres", proxy.addr());
+    let patience = Duration::from_millis(1_500);
+    let store = PostgresDocuments::connect(&options(url).patience(patience)).await.unwrap();
+    assert!(store.get(&Collection::new("lines").unwrap(), b"a").await.unwrap().is_none());
+    store.close().await;
+}
