@@ -63,6 +63,7 @@ pub const DASHBOARD: &[Asset] = &[
     asset!("/dashboard/charts.js", SCRIPT, "dashboard/charts.js"),
     asset!("/dashboard/diagram.js", SCRIPT, "dashboard/diagram.js"),
     asset!("/dashboard/live.js", SCRIPT, "dashboard/live.js"),
+    asset!("/dashboard/inside.js", SCRIPT, "dashboard/inside.js"),
     asset!("/dashboard/observed.js", SCRIPT, "dashboard/observed.js"),
     asset!("/dashboard/room.js", SCRIPT, "dashboard/room.js"),
     asset!("/dashboard/travel.js", SCRIPT, "dashboard/travel.js"),

@@ -80,6 +80,12 @@ pub(crate) const STORE_BREAKER: Gauge<Store> = Gauge::labelled(
     "",
     "State of the breaker of each store, and of the bus: 0 closed, 1 half open, 2 open.",
 );
+pub(crate) const ARCHIVED: Counter =
+    Counter::new("infra_game_archived_total", "Finished games that were put into the archive.");
+pub(crate) const ARCHIVED_BYTES: Counter = Counter::new(
+    "infra_game_archived_bytes_total",
+    "Bytes of the games that were put into the archive, as JSON.",
+);
 pub(crate) const ROOMS: Gauge = Gauge::new("infra_game_rooms", "", "Rooms in memory.");
 
 /// The metrics of the game.
@@ -93,5 +99,7 @@ pub(crate) const METRICS: &[Declaration] = &[
     LATE.declaration(),
     PANICS.declaration(),
     STORE_BREAKER.declaration(),
+    ARCHIVED.declaration(),
+    ARCHIVED_BYTES.declaration(),
     ROOMS.declaration(),
 ];

@@ -8,7 +8,7 @@
 //! | `GET /api/rooms/{code}/at/{offset}` | [`Moment`]; 404 with a [`Problem`](super::Problem) if there is no such event |
 //! | `GET /api/leaderboard?by=wins&over=all` | [`Leaderboard`], also for players: by `wins`, `score` or `win_rate`, over `day`, `week`, `month` or `all`, at most [`LEADERS`] |
 //! | `GET /api/events` | a stream of server-sent events, see [`Live`]; `?room=`, `?kind=a,b` and `?after=N` choose |
-//! | `GET /api/observed` | health with ages, games, all rooms on their machine, alerts, flight records |
+//! | `GET /api/observed` | health with ages, games, all rooms on their machine, queues, limits, breakers, the archive, alerts, flight records |
 //! | `GET /api/diagram?as=mermaid` | that machine as text, also `as=dot` |
 //! | `GET /api/flights/{code}` | the last things that happened in a room |
 //! | `GET` and `POST /api/log` | what is logged, and a change of it |

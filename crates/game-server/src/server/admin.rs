@@ -159,7 +159,7 @@ async fn leaderboard(State(admin): State<Admin>, Query(asked): Query<Asked>) -> 
 }
 
 async fn observed(State(admin): State<Admin>) -> Response {
-    json(StatusCode::OK, &admin.observatory.observed())
+    json(StatusCode::OK, &admin.observatory.observed().await)
 }
 
 /// The picture of all rooms, for other programs to draw.

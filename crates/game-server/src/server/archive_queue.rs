@@ -38,6 +38,11 @@ impl ArchiveQueue {
         Tasks::open(Home { queue, name, capacity: CAPACITY, place }).await.map(Self)
     }
 
+    /// Returns the queue itself.
+    pub(super) fn tasks(&self) -> Tasks {
+        self.0.clone()
+    }
+
     /// Archives games until the service stops.
     pub(super) async fn run(&self, archivist: Archivist, stop: Stop) {
         let keep = tower::service_fn(move |job: Job| {

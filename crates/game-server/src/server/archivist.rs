@@ -17,6 +17,7 @@ use crate::{
     people::People,
     protocol::RoomCode,
     rooms::{decode_event, room_of},
+    telemetry::{ARCHIVED, ARCHIVED_BYTES},
 };
 
 /// How many events of a room are read at a time.
@@ -152,10 +153,17 @@ impl Archivist {
     pub(super) async fn keep(&self, ended: &Ended) -> Result<()> {
         let game = self.read(ended).await?;
         let name = name_of(game.room, &game.epoch);
-        match self.archive.create(&name, write(&game)?).await {
+        let body = write(&game)?;
+        let bytes = body.len() as u64;
+        match self.archive.create(&name, body).await {
+            Ok(()) => {
+                ARCHIVED.add(1);
+                ARCHIVED_BYTES.add(bytes);
+                Ok(())
+            }
             // It was archived before the checkpoint was: the name is this game's alone.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict { .. }) => Ok(()),
-            said => said,
+            failed => failed,
         }
     }
 

@@ -50,6 +50,11 @@ pub(super) struct CleanUp {
 }
 
 impl CleanUp {
+    /// Returns the queue itself.
+    pub(super) fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
     pub(super) async fn open(place: Place, snapshots: Arc<dyn SnapshotStore>) -> Result<Self> {
         let (queue, name) = ("clean-up", "clean-up queue");
         let home = Home { queue, name, capacity: CAPACITY, place };

@@ -13,6 +13,7 @@ mod guarded;
 mod gzip;
 mod histories;
 mod http;
+mod inside;
 mod live;
 mod observed;
 mod occupancy;

@@ -1,5 +1,5 @@
 //! What an operator sees of the server's inside: health with ages, games, the picture of all rooms,
-//! alerts, and what the telemetry does itself.
+//! queues, limits, breakers, the archive, alerts, and what the telemetry does itself.
 
 use infra_core::health::HealthReport;
 use infra_observability::{
@@ -11,7 +11,7 @@ use infra_observability::{
 };
 use serde::Serialize;
 
-use super::overview::Observatory;
+use super::{inside::Inside, overview::Observatory};
 
 /// The hours of games that are told.
 const HOURS: u64 = 24;
@@ -27,6 +27,8 @@ pub(super) struct Observed {
     health: HealthReport,
     games: Analytics,
     hours: Vec<Hour>,
+    #[serde(flatten)]
+    inside: Inside,
     /// All rooms in memory, on the machine of one.
     diagram: View,
     alerts: Vec<Told>,
@@ -45,7 +47,16 @@ struct Told {
 }
 
 impl Observatory {
-    pub(super) fn observed(&self) -> Observed {
+    /// Tells the inside.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub(super) async fn observed(&self) -> Observed {
+        let samples = self.exporter.samples();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let there_are = (count(self.registry.summaries().len()), count(self.hub.count()));
+        let inside = self.bounds.inside(&samples, there_are).await;
         let unready = match self.monitor.readiness() {
             Readiness::Ready => None,
             Readiness::Unready(why) => Some(why),
@@ -56,6 +67,7 @@ impl Observatory {
             health: self.monitor.report(),
             games: telemetry.games().analytics(),
             hours: telemetry.games().hours(HOURS),
+            inside,
             diagram: telemetry.diagram().view(),
             alerts: self.told(self.alerts.active()),
             past_alerts: self.told(self.alerts.history().into_iter().take(PAST)),

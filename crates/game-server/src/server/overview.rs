@@ -16,6 +16,7 @@ use infra_observability::{
 use infra_ws::Hub;
 use parking_lot::Mutex;
 
+use super::inside::Bounds;
 use crate::{
     domain::Status,
     observe::RoomTelemetry,
@@ -53,6 +54,7 @@ pub(super) struct Observatory {
     pub(super) registry: Arc<Registry>,
     pub(super) hub: Arc<Hub>,
     pub(super) monitor: Arc<Monitor>,
+    pub(super) bounds: Bounds,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) started: Instant,
     /// For each rate the last total and the last seconds.

@@ -23,6 +23,7 @@ use super::{
     ending::Ending,
     forgetting::{Forgetting, Memory},
     http,
+    inside::Bounds,
     occupancy::Occupancy,
     overview::Observatory,
     pipeline::with_pipeline,
@@ -172,9 +173,6 @@ impl Server {
         let backends = backends.guarded(settings.tuning.store_patience, &clock);
         let listener = bind(settings.addr).await?;
         let admin_listener = bind(settings.admin_addr).await?;
-        let address = |listener: &TcpListener| {
-            listener.local_addr().map_err(|error| StartError::new("read own address", error))
-        };
         let (addr, admin_addr) = (address(&listener)?, address(&admin_listener)?);
         let memory = memory(&backends, &clock).await?;
         let rooms = open_rooms(&settings, (&backends, &memory), &clock, &core).await?;
@@ -186,9 +184,10 @@ impl Server {
         let lifetime = settings.tuning.token_lifetime;
         let clean_up =
             clean_up(&backends, &memory, place, lifetime, &core).await.map_err(failed)?;
+        let bounds = Bounds::new([archive_queue.tasks(), clean_up.tasks()], &settings);
         let tasks: [Arc<dyn HealthCheck>; 2] = [Arc::new(archive_queue), Arc::new(clean_up)];
         let monitor = watch(&settings, (&backends, &rooms), tasks, &clock, &core);
-        let observatory = observe(&instruments, &rooms, (&hub, &monitor), &clock, &core)?;
+        let observatory = observe(&instruments, &rooms, (&hub, &monitor, bounds), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
         let standings = follow_standings(&backends, &memory, &clock, &core).map_err(failed)?;
         let admin = Admin {
@@ -362,7 +361,7 @@ fn watch(
 fn observe(
     instruments: &Instruments,
     rooms: &Rooms,
-    (hub, monitor): (&Arc<Hub>, &Arc<Monitor>),
+    (hub, monitor, bounds): (&Arc<Hub>, &Arc<Monitor>, Bounds),
     clock: &Arc<dyn Clock>,
     core: &Shutdown,
 ) -> Result<Arc<Observatory>, StartError> {
@@ -380,6 +379,7 @@ fn observe(
         registry: Arc::clone(&rooms.registry),
         hub: Arc::clone(hub),
         monitor: Arc::clone(monitor),
+        bounds,
         started: clock.now(),
         clock: Arc::clone(clock),
         seconds: parking_lot::Mutex::default(),
@@ -387,6 +387,10 @@ fn observe(
     let (watching, stop) = (Arc::clone(&observatory), core.stop());
     core.spawn(async move { watching.run(stop).await });
     Ok(observatory)
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::new("read own address", error))
 }
 
 async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {

@@ -91,6 +91,11 @@ impl Tasks {
         self.queue.lock().drain();
     }
 
+    /// Returns how many tasks may wait.
+    pub(super) const fn capacity(&self) -> usize {
+        self.home.capacity
+    }
+
     pub(super) const fn mint(&self) -> &Mint {
         &self.mint
     }

@@ -265,6 +265,15 @@ async fn assert_counted_and_shown(host: &Host) {
     // The inside is drawn: where all rooms are, and every check with its age.
     admin.find("#machine svg [data-state='completed'][data-active='1']").await.unwrap();
     admin.find("#checks [data-check='events'][data-status='up']").await.unwrap();
+    admin.find("#queues [data-queue='archive queue']").await.unwrap();
+    admin.find("#limits [data-figure='rooms in memory']").await.unwrap();
+    for store in ["events", "documents", "archive", "bus"] {
+        let closed = format!("#breakers [data-breaker='{store}'][data-state='closed']");
+        admin.find(&closed).await.unwrap();
+    }
+    // Other tests of this process may be counted too.
+    let archived = "//tr[@data-figure='games archived']/td[.!='0']";
+    admin.page.wait().for_element(Locator::XPath(archived)).await.unwrap();
     let script = "return [document.querySelectorAll('#rates svg .column').length, \
                   document.querySelectorAll('#latencies svg .column').length, \
                   document.getElementById('games').textContent, \

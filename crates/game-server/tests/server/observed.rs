@@ -433,6 +433,28 @@ async fn the_log_is_made_louder_for_one_target_or_room_while_the_server_runs() {
     assert!(!sink.text().contains("event log opened"), "it was not before: {}", sink.text());
 }
 
+fn assert_is_whole(seen: &Value) {
+    let mut parts: Vec<&String> = seen.as_object().unwrap().keys().collect();
+    parts.sort();
+    let wanted = [
+        "alerts",
+        "archive",
+        "breakers",
+        "calls",
+        "diagram",
+        "dumps",
+        "games",
+        "health",
+        "hours",
+        "limits",
+        "past_alerts",
+        "queues",
+        "stream",
+        "unready",
+    ];
+    assert_eq!(parts, wanted, "the whole document");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_inside_is_shown_health_with_ages_games_all_rooms_and_the_flight_of_one() {
     let host = start().await;
@@ -450,20 +472,7 @@ async fn the_inside_is_shown_health_with_ages_games_all_rooms_and_the_flight_of_
     })
     .await;
     let seen = observed().await;
-    let mut parts: Vec<&String> = seen.as_object().unwrap().keys().collect();
-    parts.sort();
-    let wanted = [
-        "alerts",
-        "diagram",
-        "dumps",
-        "games",
-        "health",
-        "hours",
-        "past_alerts",
-        "stream",
-        "unready",
-    ];
-    assert_eq!(parts, wanted, "the whole document");
+    assert_is_whole(&seen);
     let names: Vec<&str> = seen["health"]["checks"]
         .as_array()
         .unwrap()
@@ -478,7 +487,19 @@ async fn the_inside_is_shown_health_with_ages_games_all_rooms_and_the_flight_of_
     let nodes = seen["diagram"]["nodes"].as_array().unwrap();
     assert_eq!(nodes.iter().map(|node| node["active"].as_u64().unwrap()).sum::<u64>(), 1);
     assert_eq!(seen["alerts"], json!([]));
+    assert_eq!(seen["queues"][0]["name"], "archive queue");
+    assert_eq!(seen["queues"][1]["holds"]["dead"], 0, "{}", seen["queues"]);
+    let breakers = seen["breakers"].as_array().unwrap();
+    assert!(breakers.iter().all(|breaker| breaker["state"] == "closed"), "{breakers:?}");
+    assert_eq!(seen["limits"][0]["value"], 1.0, "a room");
+    assert_eq!(seen["limits"][0]["at_most"], 5_000, "the default");
     play_on(&mut mei, 1).await;
+    eventually("the game is archived and counted", || async {
+        let archive = observed().await["archive"].take();
+        1.0 <= archive[0]["value"].as_f64().unwrap()
+            && archive[1]["value"].as_f64().unwrap() > 1_000.0
+    })
+    .await;
     let seen = observed().await;
     assert_eq!((&seen["games"]["active"], &seen["games"]["completed"]), (&json!(0), &json!(1)));
     let (_, _, tape) = host.get(&format!("/api/flights/{}", mei.known.room)).await;

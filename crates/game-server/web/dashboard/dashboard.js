@@ -2,6 +2,7 @@
 
 import { Unauthorized, ask, setToken } from "./admin.js";
 import { histogram, rate, short } from "./charts.js";
+import { showInside } from "./inside.js";
 import { follow, line, push } from "./live.js";
 import { showObserved } from "./observed.js";
 import { drawRoom, drawState } from "./room.js";
@@ -21,6 +22,7 @@ async function refresh() {
     const [overview, rooms, leaderboard, observed] = answers;
     showOverview(overview);
     showObserved(observed);
+    showInside(observed);
     showRooms(rooms);
     showBest(leaderboard);
     if (chosen !== null) await showRoom(chosen);

@@ -216,10 +216,11 @@ async fn connections_that_die_without_a_word_give_their_places_back() {
 async fn a_store_opens_over_a_line_that_is_slow_for_one_operation_but_not_too_slow() {
     let server = Server::start(Kind::Postgres).await.unwrap();
     let proxy = FaultProxy::start(server.addr()).await.unwrap();
-    proxy.set(Faults { delay: Duration::from_millis(250), ..Faults::default() });
+    proxy.set(Faults { delay: Duration::from_millis(75), ..Faults::default() });
     let url = format!("postgres://postgres@{}/postgres", proxy.addr());
-    let patience = Duration::from_millis(1_500);
+    let patience = Duration::from_millis(700);
     let store = PostgresDocuments::connect(&options(url).patience(patience)).await.unwrap();
+    proxy.set(Faults::default());
     assert!(store.get(&Collection::new("lines").unwrap(), b"a").await.unwrap().is_none());
     store.close().await;
 }
