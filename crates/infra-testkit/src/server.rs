@@ -16,7 +16,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// Starts its arguments, says the process id, and ends it when nothing can be read any more.
 const SUPERVISOR: &str = r#""$@" >server.log 2>&1 & echo $!; read _; kill -9 $! 2>/dev/null; wait"#;
@@ -234,19 +237,31 @@ impl Server {
         Ok(kill_process(self.pid, Signal::CONT)?)
     }
 
-    /// Asks a PostgreSQL that listens whether it is done with starting up.
-    fn takes_clients(&self) -> io::Result<bool> {
-        if self.kind != Kind::Postgres {
-            return Ok(true);
+    /// Asks a server that listens whether it is done with starting up.
+    async fn takes_clients(&self) -> io::Result<bool> {
+        match self.kind {
+            Kind::Postgres => {
+                let mut asking = Command::new(postgres_program(Path::new(POSTGRES), "pg_isready"));
+                asking.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+                Ok(asking.status()?.success())
+            }
+            Kind::Redis => Ok(self.pong().await.unwrap_or(false)),
+            Kind::Nats | Kind::S3 => Ok(true),
         }
-        let mut asking = Command::new(postgres_program(Path::new(POSTGRES), "pg_isready"));
-        asking.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        Ok(asking.status()?.success())
+    }
+
+    /// Asks a Redis, which listens while it reads what it had written, and answers with an error then.
+    async fn pong(&self) -> io::Result<bool> {
+        let mut asking = TcpStream::connect(self.addr()).await?;
+        asking.write_all(b"PING\r\n").await?;
+        let mut answer = [0; 5];
+        asking.read_exact(&mut answer).await?;
+        Ok(answer == *b"+PONG")
     }
 
     async fn listens(&mut self) -> io::Result<()> {
         for _ in 0..TRIES {
-            if TcpStream::connect(self.addr()).await.is_ok() && self.takes_clients()? {
+            if TcpStream::connect(self.addr()).await.is_ok() && self.takes_clients().await? {
                 return Ok(());
             }
             if rustix::process::test_kill_process(self.pid).is_err() {

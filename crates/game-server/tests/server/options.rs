@@ -358,11 +358,10 @@ async fn a_stop_waits_for_as_long_as_the_grace_says() {
     let _cut = RawSocket::greeted(hasty.server.addr()).await;
     let patient = tokio::spawn(patient.stop());
     hasty.stop().await;
-    assert!(!patient.is_finished(), "its client has not been heard of");
-    // It goes on with whoever is left.
-    waiting.say(r#"{"type":"ping","nonce":1}"#).await;
+    // It is told, and waited for: it has not said goodbye.
     let heard = waiting.hear_past(&["draining"]).await;
-    assert!(matches!(heard, crate::raw::Heard::Message(said) if said["type"] == "pong"));
+    assert!(matches!(heard, crate::raw::Heard::Closed(_)), "{heard:?}");
+    assert!(!patient.is_finished(), "its client has not been heard of");
     patient.abort();
 }
 

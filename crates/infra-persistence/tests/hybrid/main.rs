@@ -243,6 +243,8 @@ impl Bench {
         options: HybridOptions,
     ) -> Self {
         let objects: Arc<dyn ArchiveStore> = Arc::<Watched>::clone(&archive);
+        // Two clocks of the system that are made one after the other may differ by a millisecond.
+        let options = options.clock(Arc::clone(&archive.clock));
         let opened = Hybrid::open(Arc::clone(&documents), Vault::new(objects), options).await;
         let (hybrid, archivist) = opened.unwrap();
         let shutdown = Shutdown::new();

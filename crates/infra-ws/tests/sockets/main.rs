@@ -364,9 +364,13 @@ async fn connections_beyond_the_limit_are_refused_until_one_ends() {
 async fn a_reader_that_never_reads_is_closed_and_holds_up_nobody() {
     let server = Server::start(|options| options.write(TICK).outbox(400, 64 * 1024)).await;
     let mut stalled = server.raw().await;
+    // Whoever says nothing at all would be closed for that, in time.
+    stalled.write_all(&frame(0x81, b"here")).await.unwrap();
     let mut readers = Vec::new();
     for _ in 0..5 {
-        readers.push(server.client().await);
+        let mut reader = server.client().await;
+        reader.send("here").await.unwrap();
+        readers.push(reader);
     }
     let rounds = 3_000;
     let body = "x".repeat(2_000);
