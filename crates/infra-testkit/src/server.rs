@@ -24,6 +24,9 @@ use tokio::{
 /// Starts its arguments, says the process id, and ends it when nothing can be read any more.
 const SUPERVISOR: &str = r#""$@" >server.log 2>&1 & echo $!; read _; kill -9 $! 2>/dev/null; wait"#;
 
+/// How long a server may take to say whether it takes clients.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// Where Debian's packages put each version of PostgreSQL.
 const POSTGRES: &str = "/usr/lib/postgresql";
 
@@ -245,7 +248,10 @@ impl Server {
                 asking.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
                 Ok(asking.status()?.success())
             }
-            Kind::Redis => Ok(self.pong().await.unwrap_or(false)),
+            Kind::Redis => {
+                let answer = tokio::time::timeout(ANSWER, self.pong()).await;
+                Ok(answer.is_ok_and(|answer| answer.unwrap_or(false)))
+            }
             Kind::Nats | Kind::S3 => Ok(true),
         }
     }

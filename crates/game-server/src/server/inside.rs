@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use infra_core::{Result, health::HealthCheck, queue::Stats};
+use infra_core::{Result, health::HealthCheck, metric::Label as _, queue::Stats};
 use infra_observability::exporter::{Sample, Value};
 use serde::Serialize;
 
 use super::tasks::Tasks;
-use crate::config::Settings;
+use crate::{config::Settings, telemetry::Store};
 
 /// How long a queue on a server of its own may take to say what it holds.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,9 +37,6 @@ const ARCHIVE: [Shown; 2] = [
     ("games archived", "infra_game_archived_total", None),
     ("bytes of them, as JSON", "infra_game_archived_bytes_total", None),
 ];
-
-/// The stores that have a breaker, as the metric names them.
-const BREAKERS: [&str; 4] = ["events", "documents", "archive", "bus"];
 
 /// The queues, and what the server takes at most.
 #[derive(Debug)]
@@ -114,7 +111,7 @@ impl Bounds {
         Inside {
             queues: vec![archive, clean_up],
             limits: bounded.into_iter().chain(figures(&LIMITS, samples)).collect(),
-            breakers: BREAKERS.map(|store| breaker(store, samples)).into(),
+            breakers: breakers(samples).collect(),
             calls: figures(&CALLS, samples).collect(),
             archive: figures(&ARCHIVE, samples).collect(),
         }
@@ -138,6 +135,10 @@ fn told(answer: Option<Result<Stats>>) -> (Option<Held>, Option<String>) {
         Some(Err(error)) => (None, Some(error.to_string())),
         None => (None, Some("no answer".to_owned())),
     }
+}
+
+fn breakers(samples: &[Sample]) -> impl Iterator<Item = Breaker> {
+    Store::SET.values.iter().map(|store| breaker(store, samples))
 }
 
 fn breaker(store: &'static str, samples: &[Sample]) -> Breaker {
@@ -175,7 +176,7 @@ mod tests {
     use infra_core::{Error, ErrorKind};
 
     use super::*;
-    use crate::telemetry::{STORE_BREAKER, Store, THROTTLED};
+    use crate::telemetry::{STORE_BREAKER, THROTTLED};
 
     #[test]
     fn every_figure_is_of_a_metric_that_is_there() {
@@ -187,7 +188,7 @@ mod tests {
             });
             assert!(is_there, "{name}: {metric} {series:?}");
         }
-        for store in BREAKERS {
+        for store in Store::SET.values {
             let is_it = |sample: &Sample| {
                 sample.metric.name == "infra_game_store_breaker" && sample.series.has(store)
             };
@@ -214,7 +215,7 @@ mod tests {
             THROTTLED.add(3);
         });
         let samples = exporter.samples();
-        let states = BREAKERS.map(|store| breaker(store, &samples).state);
+        let states: Vec<&str> = breakers(&samples).map(|breaker| breaker.state).collect();
         assert_eq!(states, ["open", "closed", "closed", "half_open"]);
         let refused = figures(&LIMITS, &samples).next().unwrap();
         assert_eq!((refused.name, refused.value), ("requests refused", 3.0));

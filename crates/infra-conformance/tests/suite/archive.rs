@@ -153,8 +153,11 @@ async fn a_move_that_met_a_killed_bucket_removed_nothing_and_is_repeated() {
     assert_eq!(kept, of_game.cloned().collect::<Vec<_>>(), "nothing was removed");
     server.restart().await.unwrap();
     // A connection of before the kill may fail one more call.
-    while let Err(error) = store.archive(&game(1)).await {
-        assert!(may_be_repeated(&error), "{error}");
-    }
+    let repeated = async {
+        while let Err(error) = store.archive(&game(1)).await {
+            assert!(may_be_repeated(&error), "{error}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), repeated).await.unwrap();
     assert_eq!(everything(&open(&inner, &archive).await, &Filter::default()).await, before);
 }
