@@ -1,9 +1,28 @@
 //! Limits that several servers count together in one Redis.
 
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
 use game_server::config::Options;
-use infra_core::SystemClock;
-use infra_testkit::server::{Kind, Server};
+use infra_core::{
+    Clock, SystemClock,
+    limit::{Charge, RateLimiter},
+};
+use infra_ratelimit::{
+    Limit,
+    redis::{Options as RedisOptions, RedisLimiter, Time},
+};
+use infra_testkit::{
+    clock::ManualClock,
+    server::{Kind, Server},
+};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
     player::Player,
@@ -79,4 +98,70 @@ async fn a_server_whose_redis_is_lost_plays_on_with_its_share_and_tells_of_it() 
     redis.restart().await.unwrap();
     eventually("it is taken up again", || async { status_of_limiter(&host).await == "up" }).await;
     assert_eq!(pongs(&mut player, 40).await, 15, "25 of 40 were spent");
+}
+
+/// A server that is a process of its own.
+struct Process {
+    child: Child,
+    addr: SocketAddr,
+    _says: BufReader<ChildStdout>,
+    _data: TempDir,
+}
+
+impl Process {
+    /// Starts a server that counts in this Redis.
+    fn start(redis: &Server) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_game-server"));
+        command.env_clear().arg("--data").arg(data.path()).args(["--limiter", &redis.url()]);
+        command.args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (mut says, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        says.read_line(&mut line).unwrap();
+        let addr = line.split_once("http://").and_then(|(_, rest)| rest.split('/').next());
+        let addr = addr.and_then(|addr| addr.trim().parse().ok()).expect("it names its address");
+        Self { child, addr, _says: says, _data: data }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Returns how many connections from here count in this Redis at a time, which may be yet to come.
+async fn counted(redis: &Server, at: Duration) -> u32 {
+    const ROOM: u32 = 100;
+    let clock = ManualClock::new();
+    clock.advance(at);
+    let options = RedisOptions::new(redis.url(), "game-server").time(Time::Clock);
+    let options = options.timeout(Duration::from_secs(20));
+    let judge = RedisLimiter::connect(options, Arc::new(clock)).await.unwrap();
+    let name = "connections per address";
+    let judge = judge.limit(name, Limit::concurrent(ROOM).unwrap()).unwrap();
+    let decision = judge.peek(&[Charge::one(name, "127.0.0.1")]).await.unwrap();
+    ROOM - 1 - decision.remaining
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_server_held_is_free_after_fifteen_seconds_and_what_a_living_one_holds_is_not()
+ {
+    let now = || Duration::from_millis(SystemClock::new().wall().as_millis() + 1);
+    let redis = Server::start(Kind::Redis).await.unwrap();
+    let (living, mut killed) = (one_of_two(&redis).await, Process::start(&redis));
+    let _player = living.player().await;
+    let _lost =
+        (Player::connect(killed.addr).await.unwrap(), Player::connect(killed.addr).await.unwrap());
+    killed.kill();
+    let killed_at = now();
+    assert_eq!(counted(&redis, killed_at).await, 3, "a kill gives nothing back");
+    let free_at = killed_at + Duration::from_secs(15);
+    // The living one renews what it holds every five seconds.
+    eventually("its own is renewed", || async { counted(&redis, free_at).await == 1 }).await;
 }
