@@ -17,13 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{
-    forgetting::Forgetting,
-    http::{json, with_assets},
-    live,
-    overview::Observatory,
-    pipeline,
-    sightings::Sighting,
-    standings::Standings,
+    files::with_files, forgetting::Forgetting, http::json, live, overview::Observatory, pipeline,
+    sightings::Sighting, standings::Standings,
 };
 use crate::{
     assets,
@@ -66,7 +61,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .layer(guard)
         .with_state(admin);
     let pages = Router::new().route("/", get(async || Redirect::to("/dashboard")));
-    with_assets(pages, assets::DASHBOARD).merge(guarded)
+    with_files(pages, assets::DASHBOARD).merge(guarded)
 }
 
 fn problem(status: StatusCode, code: &str, message: &str) -> Response {

@@ -1,4 +1,4 @@
-//! Compression of what is everybody's.
+//! Compression of what is everybody's and made anew for each request.
 
 use std::io::Write as _;
 
@@ -12,12 +12,13 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 
 /// Below this many bytes nothing is gained.
-const LEAST: u64 = 1_024;
+pub(super) const LEAST: u64 = 1_024;
 
 /// Nothing longer is compressed: it would keep the processor from games.
 const MOST: u64 = 4 * 1_024 * 1_024;
 
-/// Compresses an answer that may be cached, if the client takes gzip.
+/// Compresses an answer that may be cached, if the client takes gzip. One with a `Vary` has chosen its form
+/// already.
 ///
 /// What is marked `no-store` is one client's alone and may hold a secret beside a text of somebody
 /// else: its length would tell of it (BREACH, 2013), so it is never compressed.
@@ -32,7 +33,10 @@ pub(super) async fn compressed(request: Request, next: Next) -> Response {
     if !is_taken {
         return Response::from_parts(parts, body);
     }
-    let packed = to_bytes(body, usize::MAX).await.ok().and_then(|whole| pack(&whole).ok());
+    let packed = to_bytes(body, usize::MAX)
+        .await
+        .ok()
+        .and_then(|whole| pack(&whole, Compression::fast()).ok());
     let Some(packed) = packed else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -45,14 +49,11 @@ fn is_for_all(response: &Response) -> bool {
     let is_shared = cache.is_some_and(|cache| !cache.contains("no-store"));
     let length = response.body().size_hint().exact();
     let fits = length.is_some_and(|length| (LEAST..=MOST).contains(&length));
-    response.status() == StatusCode::OK
-        && is_shared
-        && fits
-        && !headers.contains_key(header::CONTENT_ENCODING)
+    response.status() == StatusCode::OK && is_shared && fits && !headers.contains_key(header::VARY)
 }
 
 /// Returns whether `Accept-Encoding` names gzip, or everything, with a weight above zero (RFC 9110).
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let all = headers.get_all(header::ACCEPT_ENCODING).iter();
     let codings: Vec<&str> =
         all.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).collect();
@@ -66,8 +67,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     weight("gzip").or_else(|| weight("*")).is_some_and(|weight| 0.0 < weight)
 }
 
-fn pack(whole: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+pub(super) fn pack(whole: &[u8], level: Compression) -> std::io::Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), level);
     packed.write_all(whole)?;
     packed.finish()
 }

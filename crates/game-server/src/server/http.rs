@@ -21,8 +21,6 @@ use tokio::{
 };
 use tower::{ServiceExt, service_fn};
 
-use crate::assets::{Asset, CONTENT_SECURITY_POLICY};
-
 /// How long a request's head may take.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -90,22 +88,6 @@ async fn connection(socket: TcpStream, peer: SocketAddr, router: Router) {
     if let Err(error) = served {
         tracing::debug!(error = &error as &dyn std::error::Error, "HTTP connection ended");
     }
-}
-
-/// Adds routes for embedded files.
-pub(super) fn with_assets(router: Router, assets: &'static [Asset]) -> Router {
-    assets.iter().fold(router, |router, asset| {
-        router.route(asset.path, axum::routing::get(move || std::future::ready(file(asset))))
-    })
-}
-
-fn file(asset: &Asset) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, asset.content_type),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, asset.bytes).into_response()
 }
 
 /// Answers with JSON that is never cached.

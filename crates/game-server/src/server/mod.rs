@@ -8,6 +8,7 @@ mod clean_up;
 mod csv;
 mod edition;
 mod ending;
+mod files;
 mod forgetting;
 mod guarded;
 mod gzip;

@@ -16,8 +16,9 @@ use infra_ws::{Hub, upgrade};
 use serde::Serialize;
 
 use super::{
+    files::with_files,
     gzip,
-    http::{Peer, json, with_assets},
+    http::{Peer, json},
     players,
     replays::Replays,
     standings::Standings,
@@ -50,7 +51,7 @@ pub(super) fn router(public: Public, limits: &Limits) -> Router {
         .route("/health/startup", get(startup))
         .with_state(public);
     let peer = |parts: &Parts| parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip());
-    let limited = with_assets(dynamic, assets::GAME).layer(limits.layer(peer));
+    let limited = with_files(dynamic, assets::GAME).layer(limits.layer(peer));
     limited.layer(from_fn(gzip::compressed))
 }
 
