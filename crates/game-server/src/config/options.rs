@@ -242,8 +242,8 @@ pub struct Options {
     /// The most spectators of a room [default: 256].
     #[arg(long, env = "GAME_SERVER_SPECTATORS", value_name = "COUNT")]
     pub spectators: Option<u32>,
-    /// A proxy that is believed when it names the client in `X-Forwarded-For`; may be repeated.
-    /// Without it the client is whoever connects.
+    /// A proxy that is believed when it names the client in `X-Forwarded-For`, and says in
+    /// `X-Forwarded-Proto` that it came by TLS; may be repeated. Without it the client is whoever connects.
     #[arg(long, env = "GAME_SERVER_TRUST_PROXY", value_name = "IP", value_delimiter = ',')]
     pub trust_proxy: Option<Vec<IpAddr>>,
     /// The most minutes from the creation of a room to the end of its game [default: 1440].

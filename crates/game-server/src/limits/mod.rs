@@ -35,7 +35,7 @@ pub struct Limits {
     health: Option<Arc<dyn HealthCheck>>,
     game: GameLimiter,
     rungs: Option<Rungs>,
-    proxies: Proxies,
+    proxies: Arc<Proxies>,
 }
 
 impl Limits {
@@ -77,7 +77,7 @@ impl Limits {
             limiter,
             health,
             rungs: (!limits.is_trial).then_some(rungs),
-            proxies: Proxies::new(limits.proxies.iter().map(ToString::to_string))?,
+            proxies: Arc::new(Proxies::new(limits.proxies.iter().map(ToString::to_string))?),
         })
     }
 
@@ -91,6 +91,11 @@ impl Limits {
         self.health.clone()
     }
 
+    /// Returns the proxies that are believed.
+    pub(crate) fn proxies(&self) -> Arc<Proxies> {
+        Arc::clone(&self.proxies)
+    }
+
     /// Returns the layer of the public listener: each request but those for health is counted
     /// against its client's address. `peer` finds who sent it.
     pub fn layer<P>(
@@ -100,7 +105,7 @@ impl Limits {
     where
         P: Fn(&Parts) -> Option<IpAddr> + Clone,
     {
-        let proxies = self.proxies.clone();
+        let proxies = self.proxies();
         RateLimitLayer::new(Arc::clone(&self.limiter), move |parts: &Parts| {
             if parts.uri.path().starts_with("/health/") {
                 return Vec::new();

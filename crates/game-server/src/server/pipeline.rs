@@ -17,14 +17,15 @@ use axum::{
     Router,
     body::{Body, HttpBody as _, to_bytes},
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
 use infra_core::Clock;
+use infra_ratelimit::tower::Proxies;
 
-use super::trail::with_trail;
+use super::{http::Peer, trail::with_trail};
 use crate::{protocol::Problem, telemetry::PANICS};
 
 /// The longest body of a request in bytes.
@@ -42,15 +43,18 @@ const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'non
 /// For how long browsers are to come by TLS alone, once they came by it.
 const A_YEAR: &str = "max-age=31536000";
 
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Puts the router of a listener behind the layers.
-pub(super) fn with_pipeline(router: Router, clock: Arc<dyn Clock>) -> Router {
+/// Puts the router of a listener behind the layers; these proxies are believed when they say that a client
+/// came by TLS.
+pub(super) fn with_pipeline(
+    router: Router,
+    proxies: Arc<Proxies>,
+    clock: Arc<dyn Clock>,
+) -> Router {
     let layered = router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(caught))
         .layer(from_fn(told))
-        .layer(from_fn(secured))
+        .layer(from_fn_with_state(proxies, secured))
         .layer(from_fn_with_state(Arc::clone(&clock), logged));
     with_trail(layered, clock)
 }
@@ -74,8 +78,9 @@ async fn logged(State(clock): State<Arc<dyn Clock>>, request: Request, next: Nex
     response
 }
 
-async fn secured(request: Request, next: Next) -> Response {
-    let is_tls = request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+async fn secured(State(proxies): State<Arc<Proxies>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let is_tls = peer.is_some_and(|Peer(peer)| proxies.is_tls(peer.ip(), request.headers()));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     let own = [
@@ -159,7 +164,8 @@ mod tests {
             .route("/refuses", get(async || (StatusCode::CONFLICT, [("retry-after", "3")], "busy")))
             .route("/long", get(async || (StatusCode::BAD_REQUEST, "x".repeat(MAX_DETAIL + 1))))
             .route("/takes", axum::routing::post(async |body: String| body));
-        let service = with_pipeline(router, SystemClock::shared());
+        let proxies = Arc::new(Proxies::new(["10.0.0.0/8"]).unwrap());
+        let service = with_pipeline(router, proxies, SystemClock::shared());
         let response = service.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap().to_vec();
@@ -206,13 +212,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_has_its_own_policy_and_tls_is_kept_once_it_was_used() {
+    async fn a_page_has_its_own_policy() {
         let (_, headers, _) = answer(asking("/own")).await;
         assert_eq!(headers[header::CONTENT_SECURITY_POLICY], "own");
-        assert!(!headers.contains_key(header::STRICT_TRANSPORT_SECURITY));
-        let mut request = asking("/");
-        request.headers_mut().insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
-        let (_, headers, _) = answer(request).await;
-        assert_eq!(headers[header::STRICT_TRANSPORT_SECURITY], A_YEAR);
+    }
+
+    #[tokio::test]
+    async fn tls_is_kept_once_it_was_used_as_a_trusted_proxy_says_and_nobody_else() {
+        for (peer, proto, expected) in [
+            ("10.0.0.1:80", "https", Some(A_YEAR)),
+            ("10.0.0.1:80", "http", None),
+            ("11.0.0.1:80", "https", None),
+        ] {
+            let mut request = asking("/");
+            request.extensions_mut().insert(Peer(peer.parse().unwrap()));
+            let proto = HeaderValue::from_static(proto);
+            request.headers_mut().insert("x-forwarded-proto", proto.clone());
+            let (_, headers, _) = answer(request).await;
+            let told = headers.get(header::STRICT_TRANSPORT_SECURITY);
+            assert_eq!(told.map(HeaderValue::as_bytes), expected.map(str::as_bytes), "{proto:?}");
+        }
     }
 }

@@ -189,6 +189,7 @@ impl Server {
         let monitor = watch(&settings, (&backends, &rooms), tasks, &clock, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor, bounds), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
+        let proxies = limits.proxies();
         let standings = follow_standings(&backends, &memory, &clock, &core).map_err(failed)?;
         let admin = Admin {
             forgetting: Forgetting::new(&memory, &backends, &standings, Some(&registry)),
@@ -207,7 +208,7 @@ impl Server {
         };
         // Half-open connections are bounded like the others, beside those that are served.
         let connections = settings.connections as usize * 2;
-        let layered = |router| with_pipeline(router, Arc::clone(&clock));
+        let layered = |router| with_pipeline(router, Arc::clone(&proxies), Arc::clone(&clock));
         http::serve(listener, layered(public::router(public, &limits)), connections, &edge);
         http::serve(admin_listener, layered(admin::router(admin)), OPERATORS, &edge);
         Ok(Self {

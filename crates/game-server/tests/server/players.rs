@@ -167,3 +167,20 @@ async fn a_page_that_a_browser_has_is_not_sent_again_and_keeps_its_policy() {
         assert_eq!(value(&head, name), value(&whole, name));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn browsers_are_told_to_come_by_tls_alone_if_a_trusted_proxy_says_that_they_did() {
+    for (proxy, is_told) in [(None, false), (Some("127.0.0.9"), false), (Some("127.0.0.1"), true)] {
+        let trust_proxy = proxy.map(|proxy| vec![proxy.parse().unwrap()]);
+        let host = start_with(Options { trust_proxy, ..options() }, SystemClock::shared()).await;
+        for addr in [host.server.addr(), host.server.admin_addr()] {
+            let request = format!(
+                "GET /icon.svg HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\nx-forwarded-proto: https\r\n\r\n"
+            );
+            let answer = exchange(addr, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let told = answer.contains("strict-transport-security: max-age=31536000\r\n");
+            assert_eq!(told, is_told, "{proxy:?}: {answer}");
+        }
+    }
+}

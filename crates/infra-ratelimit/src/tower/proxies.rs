@@ -15,7 +15,7 @@ struct Network {
     bits: u32,
 }
 
-/// The proxies that are believed when they name who is behind them.
+/// The proxies that are believed when they name who is behind them, and how it came.
 ///
 /// The peer of the connection is the client, unless it is one of these; then it is the rightmost
 /// entry of `X-Forwarded-For` that is not one of them. What stands further left was written by the
@@ -68,6 +68,14 @@ impl Proxies {
             }
         }
         client
+    }
+
+    /// Returns whether the client came by TLS: the peer is one of these proxies, and says so in
+    /// `X-Forwarded-Proto`. Of several values the last counts: those before it may be the client's own.
+    pub fn is_tls(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let last = headers.get_all("x-forwarded-proto").iter().next_back();
+        let scheme = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
+        self.trusts(peer) && scheme.is_some_and(|said| said.trim().eq_ignore_ascii_case("https"))
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -139,6 +147,29 @@ mod tests {
         assert_eq!(client(&["10.0.0.0/8"], "10.1.2.3", &["6.6.6.6, unknown"]), "10.1.2.3");
         assert_eq!(client(&["fd00::/8"], "fd00::1", &["[2001:db8::7]:443"]), "2001:db8::7");
         assert_eq!(client(&["0.0.0.0/0"], "10.1.2.3", &["2001:db8::7"]), "2001:db8::7");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_the_client_came_by_tls() {
+        let proxies = Proxies::new(["10.0.0.0/8"]).unwrap();
+        for (peer, lines, expected) in [
+            ("10.1.2.3", &["https"] as &[_], true),
+            ("::ffff:10.1.2.3", &["HTTPS"], true),
+            ("10.1.2.3", &["http, https"], true),
+            ("10.1.2.3", &["https", "http"], false),
+            ("10.1.2.3", &["https, http"], false),
+            ("10.1.2.3", &["http"], false),
+            ("10.1.2.3", &[], false),
+            ("11.1.2.3", &["https"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-proto", HeaderValue::from_static(line));
+            }
+            let peer = peer.parse().unwrap();
+            assert_eq!(proxies.is_tls(peer, &headers), expected, "{peer} {lines:?}");
+            assert!(!Proxies::none().is_tls(peer, &headers));
+        }
     }
 
     #[test]
