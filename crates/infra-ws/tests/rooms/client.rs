@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
-    ErrorKind, SystemClock,
+    Clock, ErrorKind, SystemClock,
     backoff::{Backoff, Jitter},
     lifecycle::Shutdown,
 };
@@ -17,7 +17,7 @@ use infra_ws::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, Server};
 
 /// What a server does once it knows its client.
 #[derive(Debug, Clone, Copy)]
@@ -167,4 +167,27 @@ async fn nobody_waits_for_ever_who_does_not_listen() {
     };
     let refused = tokio::time::timeout(PATIENCE, ordered).await.unwrap();
     assert_eq!(refused.kind(), &ErrorKind::Timeout, "nothing was done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_comes_back_by_itself_and_not_before_the_time_that_a_stopping_server_names() {
+    const NAMED: Duration = Duration::from_secs(1);
+    let clock = SystemClock::new();
+    let stopping = Server::start().await;
+    let options = RoomsOptions::new(format!("ws://{}/", stopping.address), || "ann".to_owned());
+    let soon = Backoff::fixed(Duration::from_millis(1)).jitter(Jitter::None);
+    let mut rooms = Rooms::start(options.backoff(soon));
+    let mut hear = async || tokio::time::timeout(PATIENCE, rooms.next()).await.unwrap().unwrap();
+    assert_eq!(hear().await, Heard::Connected("ann".to_owned()));
+    let begun = clock.now();
+    stopping.hub.drain(Close::RESTART, Duration::ZERO, PATIENCE, |_| {}).await;
+    assert_eq!(hear().await, Heard::Waiting(Duration::from_millis(1)), "it knocks at once");
+    let Heard::Waiting(pause) = hear().await else { panic!("a server that stops takes nobody") };
+    assert!(NAMED <= pause, "{pause:?}");
+    stopping.shutdown.close(PATIENCE).await;
+    let next = Server::with(|setup| setup.address = stopping.address, |app| app).await;
+    while hear().await != Heard::Connected("ann".to_owned()) {}
+    let absence = clock.now().since(begun);
+    assert!(pause <= absence, "{absence:?} instead of {pause:?}");
+    assert_eq!(next.hub.count(), 1);
 }

@@ -138,6 +138,7 @@ pub struct Server {
 
 /// What a test may change of a server.
 pub struct Setup {
+    pub address: SocketAddr,
     pub options: Options,
     pub rooms: RoomOptions,
     pub history: Option<Arc<dyn History>>,
@@ -159,6 +160,7 @@ impl Server {
             .protocol(infra_ws::wire::MSGPACK)
             .token_prefix("bearer.");
         let mut setup = Setup {
+            address: "127.0.0.1:0".parse().unwrap(),
             options,
             rooms: RoomOptions::new().tick(Duration::from_millis(5)),
             history: None,
@@ -175,7 +177,7 @@ impl Server {
         let tokens = TokenBook::in_memory(KeyRing::from_secret([7; 32]), shared);
         let rooms =
             RoomServer::new(Arc::clone(&hub), Table::default(), history, tokens, setup.rooms);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(setup.address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Arc::new(layers(Layered::new(rooms.clone())));
         let serving = Arc::clone(&hub);
