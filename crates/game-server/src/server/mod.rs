@@ -9,6 +9,7 @@ mod csv;
 mod edition;
 mod ending;
 mod files;
+mod followers;
 mod forgetting;
 mod guarded;
 mod gzip;

@@ -15,24 +15,18 @@ use tokio::net::TcpListener;
 
 use super::{
     admin::{self, Admin},
-    archive_queue::ArchiveQueue,
-    archivist::Archivist,
     backends::Backends,
-    clean_up::CleanUp,
     edition,
     ending::Ending,
+    followers,
     forgetting::{Forgetting, Memory},
     http,
     inside::Bounds,
     occupancy::Occupancy,
     overview::Observatory,
     pipeline::with_pipeline,
-    projection::Follower,
     public::{self, Public},
     replays::Replays,
-    standings::Standings,
-    task_queue::Place,
-    unfinished::Unfinished,
 };
 use crate::{
     config::Settings,
@@ -178,19 +172,20 @@ impl Server {
         let rooms = open_rooms(&settings, (&backends, &memory), &clock, &core).await?;
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
         let failed = |error| StartError::new("follow the games", error);
-        let place = place(&settings, &backends, &clock);
+        let place = followers::place(&settings, &backends, &clock);
         let archive_queue =
-            archive(&backends, &memory, place.clone(), &core).await.map_err(failed)?;
+            followers::archive(&backends, &memory, place.clone(), &core).await.map_err(failed)?;
         let lifetime = settings.tuning.token_lifetime;
-        let clean_up =
-            clean_up(&backends, &memory, place, lifetime, &core).await.map_err(failed)?;
+        let clean_up = followers::clean_up(&backends, &memory, place, lifetime, &core)
+            .await
+            .map_err(failed)?;
         let bounds = Bounds::new([archive_queue.tasks(), clean_up.tasks()], &settings);
         let tasks: [Arc<dyn HealthCheck>; 2] = [Arc::new(archive_queue), Arc::new(clean_up)];
         let monitor = watch(&settings, (&backends, &rooms), tasks, &clock, &core);
         let observatory = observe(&instruments, &rooms, (&hub, &monitor, bounds), &clock, &core)?;
         let Rooms { registry, game, telemetry, limits } = rooms;
         let proxies = limits.proxies();
-        let standings = follow_standings(&backends, &memory, &clock, &core).map_err(failed)?;
+        let standings = followers::standings(&backends, &memory, &clock, &core).map_err(failed)?;
         let admin = Admin {
             forgetting: Forgetting::new(&memory, &backends, &standings, Some(&registry)),
             observatory,
@@ -330,7 +325,7 @@ async fn open_rooms(
     let (stores, bus) = (Stores { events, snapshots }, Arc::clone(&backends.bus));
     let options = room_options(settings);
     let registry = Registry::new(options, stores, bus, telemetry.clone(), core.clone());
-    go_on(&registry, backends, core).await.map_err(failed)?;
+    followers::go_on(&registry, backends, core).await.map_err(failed)?;
     let limits = limits(settings, clock).await?;
     let game = Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(clock));
     let game = Arc::new(
@@ -403,90 +398,6 @@ fn key_ring(settings: &Settings) -> Result<KeyRing, StartError> {
     let failed = |error| StartError::new("open the key ring of resume tokens", error);
     std::fs::create_dir_all(&settings.data).map_err(failed)?;
     KeyRing::open(&settings.data.join("keys.json")).map_err(failed)
-}
-
-/// Opens the rooms that were playing when the last process ended.
-async fn go_on(
-    registry: &Arc<Registry>,
-    backends: &Backends,
-    core: &Shutdown,
-) -> infra_core::Result<()> {
-    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let projection = Unfinished::new(Arc::clone(&documents))?;
-    let unfinished = Follower::new(events, documents, projection)?;
-    unfinished.catch_up().await?;
-    let rooms = unfinished.projection.rooms().await?;
-    let returned = registry.bring_back(&rooms).await?;
-    tracing::info!(
-        rooms = returned.rooms,
-        failed = returned.failed,
-        from_snapshot = returned.from_snapshot,
-        snapshots_skipped = returned.skipped,
-        events_replayed = returned.replayed,
-        took = ?returned.took,
-        "unfinished rooms are back"
-    );
-    let stop = core.stop();
-    core.spawn(async move { unfinished.run(stop).await });
-    Ok(())
-}
-
-/// Returns where tasks wait.
-fn place(settings: &Settings, backends: &Backends, clock: &Arc<dyn Clock>) -> Place {
-    let (documents, clock) = (Arc::clone(&backends.documents), Arc::clone(clock));
-    Place { documents, backend: settings.queues.clone(), clock }
-}
-
-/// Archives finished games from the log, behind the games.
-async fn archive(
-    backends: &Backends,
-    memory: &Memory,
-    place: Place,
-    core: &Shutdown,
-) -> infra_core::Result<ArchiveQueue> {
-    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let (archive, people) = (Arc::clone(&backends.archive), memory.people.clone());
-    let archivist = Archivist { events: Arc::clone(&events), archive, people };
-    let queue = ArchiveQueue::open(place).await?;
-    let follower = Follower::new(events, documents, queue.clone())?;
-    let (working, stop) = (queue.clone(), core.stop());
-    core.spawn(async move { working.run(archivist, stop).await });
-    let stop = core.stop();
-    core.spawn(async move { follower.run(stop).await });
-    Ok(queue)
-}
-
-/// Removes what rooms that are over leave behind.
-async fn clean_up(
-    backends: &Backends,
-    memory: &Memory,
-    place: Place,
-    after: Duration,
-    core: &Shutdown,
-) -> infra_core::Result<CleanUp> {
-    let (events, documents) = (Arc::clone(&backends.events), Arc::clone(&backends.documents));
-    let clean_up = CleanUp::open(place, Arc::clone(&memory.snapshots)).await?.after(after);
-    let follower = Follower::new(events, documents, clean_up.clone())?;
-    let (working, stop) = (clean_up.clone(), core.stop());
-    core.spawn(async move { working.run(stop).await });
-    let stop = core.stop();
-    core.spawn(async move { follower.run(stop).await });
-    Ok(clean_up)
-}
-
-/// Counts the results of games from the log, behind the games.
-fn follow_standings(
-    backends: &Backends,
-    memory: &Memory,
-    clock: &Arc<dyn Clock>,
-    core: &Shutdown,
-) -> infra_core::Result<Standings> {
-    let (events, documents) = (Arc::clone(&memory.events), Arc::clone(&backends.documents));
-    let standings = memory.standings(backends, clock)?;
-    let follower = Follower::new(events, documents, standings.clone())?;
-    let stop = core.stop();
-    core.spawn(async move { follower.run(stop).await });
-    Ok(standings)
 }
 
 fn room_options(settings: &Settings) -> rooms::Options {
