@@ -1,9 +1,9 @@
 //! What a store must know of every stream to judge an append, as a pure structure.
 //!
-//! Both stores use it: the log rebuilds it from its frames. It knows versions, positions, ids and
-//! fences, but no payloads.
+//! Both stores use it: the log rebuilds it from its frames. It knows where each stream begins and
+//! ends, and fences, but no events: where those are is asked of [`Places`].
 
-use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
 use infra_core::{
@@ -14,6 +14,8 @@ use infra_core::{
     version::{Expected, FencingToken, Position, Version},
 };
 
+use crate::memtable::Memtable;
+
 const APPEND: &str = "append to stream";
 
 /// The most facts beside one payload, and the longest name or value of one in bytes.
@@ -23,45 +25,110 @@ const MAX_FACT: usize = 4_096;
 /// A map whose hash is cheap and seeded for each map: names and ids come from clients.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 
+/// The versions of a stream in one segment: those behind `base`, up to the next extent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) base: Version,
+    pub(crate) segment: u32,
+    /// The stream's number in the segment.
+    pub(crate) stream: u32,
+}
+
+/// An event that has an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) version: Version,
+    pub(crate) position: Position,
+}
+
+/// Where the events of all streams are.
+pub(crate) trait Places {
+    /// Returns the event of an extent that has an id.
+    fn find(&self, extent: Extent, id: EventId) -> Result<Option<Found>>;
+
+    /// Counts the events of an extent that are not beyond `head`; `None` if none is.
+    fn count_up_to(&self, extent: Extent, head: Position) -> Option<u64>;
+}
+
 /// One stream.
 #[derive(Debug, Clone, Default)]
 struct Stream {
     incarnation: Option<EventId>,
     /// Events below this version are truncated.
     first: Version,
-    /// The positions of versions `base + 1`, `base + 2`, ...
-    base: u64,
-    positions: Vec<Position>,
-    ids: HashMap<EventId, Version>,
+    last: Version,
     is_tombstoned: bool,
+    /// In the order of their versions; those that are truncated as a whole may be gone.
+    extents: Vec<Extent>,
 }
 
 impl Stream {
-    fn last(&self) -> Version {
-        Version::new(self.base + self.positions.len() as u64)
+    /// The last version whose position is not beyond `head`.
+    fn last_up_to(&self, head: Position, places: &impl Places) -> Version {
+        let mut last = self.last;
+        for extent in self.extents.iter().rev() {
+            match places.count_up_to(*extent, head) {
+                None => return last,
+                Some(0) => last = extent.base,
+                Some(seen) => return Version::new(extent.base.get() + seen),
+            }
+        }
+        last
     }
 
-    /// The last version whose position is not beyond `head`.
-    fn last_up_to(&self, head: Position) -> Version {
-        let seen = self.positions.partition_point(|position| *position <= head);
-        Version::new(self.base + seen as u64)
+    /// Returns the event that has an id, unless it is truncated.
+    fn find(&self, id: EventId, places: &impl Places) -> Result<Option<Found>> {
+        for extent in self.extents.iter().rev() {
+            if let Some(found) = places.find(*extent, id)? {
+                return Ok(Some(found).filter(|found| self.first <= found.version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hides the events below `before`, and forgets extents that have no other.
+    fn truncate(&mut self, before: Version) {
+        self.first = self.first.max(before);
+        let next = self.extents.iter().skip(1);
+        let hidden = next.take_while(|next| next.base < self.first).count();
+        self.extents.drain(..hidden);
+        self.extents.shrink_to_fit();
+    }
+
+    fn end(&mut self) {
+        self.is_tombstoned = true;
+        self.extents = Vec::new();
     }
 }
 
 /// What a fitting append would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Write the events: the first version and position of each part.
+    /// Write the events: the first version of each part.
     Write(Vec<Version>),
-    /// All events are there: each has this stream and version, to be compared by the store.
+    /// All events are there: each has this position, to be compared by the store.
     Compare {
-        /// Stream part, event of the part, and the version at which its id is.
-        same: Vec<(usize, usize, Version)>,
+        /// Stream part, event of the part, and the position at which its id is.
+        same: Vec<(usize, usize, Position)>,
         /// The version of each part after its events.
         versions: Vec<Version>,
         /// The position of the last of them.
         position: Position,
     },
+}
+
+/// What one segment did to a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) name: StreamName,
+    /// The version before the first of its events.
+    pub(crate) base: Version,
+    pub(crate) count: u64,
+    /// The id of the first of them.
+    pub(crate) first: Option<EventId>,
+    /// Events below this version were truncated.
+    pub(crate) truncated: Version,
+    pub(crate) is_tombstoned: bool,
 }
 
 /// The state of all streams.
@@ -79,11 +146,11 @@ impl Index {
     }
 
     /// Judges an append whose shape was checked, without changing anything.
-    pub(crate) fn judge(&self, append: &Append) -> Result<Plan> {
+    pub(crate) fn judge(&self, append: &Append, places: &impl Places) -> Result<Plan> {
         if let Some(fence) = &append.fence {
             self.check_fence(fence)?;
         }
-        if let Some(plan) = self.repeated(append)? {
+        if let Some(plan) = self.repeated(append, places)? {
             return Ok(plan);
         }
         let mut firsts = Vec::with_capacity(append.streams.len());
@@ -93,7 +160,7 @@ impl Index {
                 let gone = format!("stream {} is tombstoned", part.stream);
                 return Err(Error::new(ErrorKind::Denied, APPEND).detail(gone));
             }
-            let actual = stream.map_or(Version::ZERO, Stream::last);
+            let actual = stream.map_or(Version::ZERO, |stream| stream.last);
             if !part.expected.admits(actual) {
                 return Err(Error::conflict(APPEND, part.expected, actual)
                     .detail(format!("stream {}", part.stream)));
@@ -113,14 +180,7 @@ impl Index {
     }
 
     /// Returns a comparison if every event of the append is in its stream already.
-    fn repeated(&self, append: &Append) -> Result<Option<Plan>> {
-        let is_known = |part: &StreamAppend| {
-            let stream = self.streams.get(&part.stream);
-            stream.is_some_and(|known| part.events.iter().any(|e| known.ids.contains_key(&e.id)))
-        };
-        if !append.streams.iter().any(is_known) {
-            return Ok(None);
-        }
+    fn repeated(&self, append: &Append, places: &impl Places) -> Result<Option<Plan>> {
         let mut same = Vec::new();
         let mut versions = Vec::with_capacity(append.streams.len());
         let mut position = Position::ZERO;
@@ -131,89 +191,123 @@ impl Index {
                 versions.push(Version::ZERO);
                 continue;
             };
-            let mut last = stream.last();
+            let mut last = stream.last;
             for (event_idx, event) in part.events.iter().enumerate() {
-                let Some(version) = stream.ids.get(&event.id) else { continue };
-                same.push((part_idx, event_idx, *version));
-                position = position.max(self.position(&part.stream, *version).unwrap_or_default());
-                last = *version;
+                let Some(found) = stream.find(event.id, places)? else { continue };
+                same.push((part_idx, event_idx, found.position));
+                position = position.max(found.position);
+                last = found.version;
             }
             versions.push(last);
         }
-        let found = same.len();
-        if found == n_events {
-            return Ok(Some(Plan::Compare { same, versions, position }));
+        match same.len() {
+            0 => Ok(None),
+            found if found == n_events => Ok(Some(Plan::Compare { same, versions, position })),
+            found => {
+                let detail = format!("{found} of {n_events} event ids are in the stream already");
+                Err(Error::invalid(APPEND, detail))
+            }
         }
-        let detail = format!("{found} of {n_events} event ids are in the stream already");
-        Err(Error::invalid(APPEND, detail))
     }
 
-    /// Takes the events of a fitting append, or of one that is read back.
-    pub(crate) fn apply(&mut self, parts: &[(StreamName, Vec<EventId>)], fence: Option<&Fence>) {
+    /// Takes the events of a fitting append, or of one that is read back, into a segment's table.
+    pub(crate) fn apply(
+        &mut self,
+        parts: &[(StreamName, Vec<EventId>)],
+        fence: Option<&Fence>,
+        (segment, table): (u32, &mut Memtable),
+    ) {
         for (name, ids) in parts {
-            if ids.is_empty() {
-                continue;
-            }
+            let Some(first) = ids.first() else { continue };
             let stream = self.streams.entry(name.clone()).or_default();
+            stream.incarnation.get_or_insert(*first);
+            stream.first = stream.first.max(Version::new(1));
+            let known = stream.extents.last().filter(|extent| extent.segment == segment);
+            let number = if let Some(extent) = known {
+                extent.stream
+            } else {
+                let number = table.begin(name.clone(), stream.last);
+                stream.extents.push(Extent { base: stream.last, segment, stream: number });
+                number
+            };
             for id in ids {
                 self.head = self.head.next();
-                stream.positions.push(self.head);
-                let version = Version::new(stream.base + stream.positions.len() as u64);
-                stream.ids.insert(*id, version);
-                stream.incarnation.get_or_insert(*id);
-                stream.first = stream.first.max(Version::new(1));
+                stream.last = stream.last.next();
+                table.push(number, *id, self.head);
             }
         }
         if let Some(fence) = fence {
-            let highest = self.fences.entry(fence.scope.clone()).or_default();
-            *highest = (*highest).max(fence.token);
+            self.fence(fence);
         }
     }
 
-    /// Returns the position of a version, unless it was truncated.
-    pub(crate) fn position(&self, stream: &StreamName, version: Version) -> Option<Position> {
-        let stream = self.streams.get(stream)?;
-        let place = version.get().checked_sub(stream.base + 1)?;
-        stream.positions.get(usize::try_from(place).ok()?).copied()
+    /// Takes what a sealed segment did to the stream that has this number in it.
+    pub(crate) fn take(&mut self, change: Change, segment: u32, number: u32) {
+        let stream = self.streams.entry(change.name).or_default();
+        if 0 < change.count {
+            stream.incarnation = stream.incarnation.or(change.first);
+            stream.first = stream.first.max(Version::new(1));
+            stream.last = Version::new(change.base.get() + change.count);
+            stream.extents.push(Extent { base: change.base, segment, stream: number });
+            self.head = Position::new(self.head.get() + change.count);
+        }
+        if Version::ZERO < change.truncated {
+            stream.truncate(change.truncated);
+        }
+        if change.is_tombstoned {
+            stream.end();
+        }
     }
 
-    /// Returns the positions to read, in the order of `direction`, none beyond `head`.
-    pub(crate) fn range(
+    /// Takes a token that an append was fenced by.
+    pub(crate) fn fence(&mut self, fence: &Fence) {
+        let highest = self.fences.entry(fence.scope.clone()).or_default();
+        *highest = (*highest).max(fence.token);
+    }
+
+    /// Returns the versions to read, none of them beyond `head`; the last ones if backward.
+    pub(crate) fn span(
         &self,
         stream: &StreamName,
         (from, direction): (Version, Direction),
-        head: Position,
+        (head, places): (Position, &impl Places),
         limit: usize,
-    ) -> Vec<Position> {
-        let Some(stream) = self.streams.get(stream).filter(|stream| !stream.is_tombstoned) else {
-            return Vec::new();
-        };
-        let last = stream.last_up_to(head);
-        let at = |version: Version| {
-            let place = version.get().saturating_sub(stream.base);
-            let place = usize::try_from(place).unwrap_or(usize::MAX);
-            place.min(stream.positions.len())
-        };
-        let positions = match direction {
+    ) -> Option<RangeInclusive<Version>> {
+        let stream = self.streams.get(stream).filter(|stream| !stream.is_tombstoned)?;
+        let last = stream.last_up_to(head, places);
+        let beyond = (limit as u64).checked_sub(1)?;
+        let (low, high) = match direction {
             Direction::Forward => {
-                let first = from.max(stream.first).max(Version::new(1));
-                if last < first {
-                    return Vec::new();
-                }
-                stream.positions.get(at(first) - 1..at(last)).unwrap_or_default()
+                let low = from.max(stream.first).max(Version::new(1));
+                (low, last.min(Version::new(low.get().saturating_add(beyond))))
             }
             Direction::Backward => {
-                let end = from.min(last);
-                if end < stream.first || end == Version::ZERO {
-                    return Vec::new();
-                }
-                stream.positions.get(at(stream.first) - 1..at(end)).unwrap_or_default()
+                let high = from.min(last);
+                let low = Version::new(high.get().saturating_sub(beyond));
+                (low.max(stream.first).max(Version::new(1)), high)
             }
         };
-        match direction {
-            Direction::Forward => positions.iter().take(limit).copied().collect(),
-            Direction::Backward => positions.iter().rev().take(limit).copied().collect(),
-        }
+        (low <= high).then_some(low..=high)
+    }
+
+    /// Returns the extents that have a stream's versions, each with those that it has.
+    pub(crate) fn extents(
+        &self,
+        stream: &StreamName,
+        versions: &RangeInclusive<Version>,
+    ) -> Vec<(Extent, RangeInclusive<Version>)> {
+        let extents = self.streams.get(stream).map_or(&[][..], |stream| &stream.extents);
+        let after = extents.partition_point(|extent| extent.base < *versions.start());
+        let rest = extents.get(after.saturating_sub(1)..).unwrap_or_default();
+        let ends = rest.iter().skip(1).map(|next| next.base).chain([Version::MAX]);
+        rest.iter()
+            .zip(ends)
+            .map(|(extent, end)| {
+                let low = extent.base.next().max(*versions.start());
+                (*extent, low..=end.min(*versions.end()))
+            })
+            .take_while(|(_, versions)| !versions.is_empty())
+            .collect()
     }
 
     /// Returns whether an event can still be read.
@@ -223,9 +317,14 @@ impl Index {
     }
 
     /// Returns what is known of a stream up to `head`.
-    pub(crate) fn info(&self, stream: &StreamName, head: Position) -> Option<StreamInfo> {
+    pub(crate) fn info(
+        &self,
+        stream: &StreamName,
+        head: Position,
+        places: &impl Places,
+    ) -> Option<StreamInfo> {
         let stream = self.streams.get(stream).filter(|stream| !stream.is_tombstoned)?;
-        let last = stream.last_up_to(head);
+        let last = stream.last_up_to(head, places);
         let incarnation = stream.incarnation.filter(|_| last != Version::ZERO)?;
         Some(StreamInfo { incarnation, first: stream.first, last })
     }
@@ -237,33 +336,18 @@ impl Index {
         let Some(stream) = stream else {
             return Err(Error::new(ErrorKind::NotFound, TRUNCATE).detail(name.to_string()));
         };
-        if stream.last().next() < before {
-            let detail = format!("version {before} of {name}, which ends at {}", stream.last());
+        if stream.last.next() < before {
+            let detail = format!("version {before} of {name}, which ends at {}", stream.last);
             return Err(Error::invalid(TRUNCATE, detail));
         }
         Ok(())
     }
 
-    /// Hides the events below `before`, forgets their ids, and returns their positions.
-    ///
-    /// Positions beyond `settled` are kept until the next truncation: readers do not see them yet,
-    /// and the version that they see is counted by them.
-    pub(crate) fn truncate(
-        &mut self,
-        name: &StreamName,
-        before: Version,
-        settled: Position,
-    ) -> HashSet<Position> {
-        let Some(stream) = self.streams.get_mut(name) else { return HashSet::new() };
-        stream.first = stream.first.max(before);
-        let first = stream.first;
-        stream.ids.retain(|_, version| first <= *version);
-        let hidden = usize::try_from(first.get() - 1 - stream.base).unwrap_or(usize::MAX);
-        let settled = stream.positions.partition_point(|position| *position <= settled);
-        let gone: HashSet<_> = stream.positions.drain(..hidden.min(settled)).collect();
-        stream.base += gone.len() as u64;
-        stream.positions.shrink_to_fit();
-        gone
+    /// Hides the events below `before`, and forgets their ids.
+    pub(crate) fn truncate(&mut self, name: &StreamName, before: Version) {
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.truncate(before);
+        }
     }
 
     /// Judges a tombstone.
@@ -273,8 +357,8 @@ impl Index {
         let Some(stream) = stream else {
             return Err(Error::new(ErrorKind::NotFound, TOMBSTONE).detail(name.to_string()));
         };
-        if !expected.admits(stream.last()) {
-            return Err(Error::conflict(TOMBSTONE, expected, stream.last()));
+        if !expected.admits(stream.last) {
+            return Err(Error::conflict(TOMBSTONE, expected, stream.last));
         }
         Ok(())
     }
@@ -282,10 +366,7 @@ impl Index {
     /// Ends a stream for good.
     pub(crate) fn tombstone(&mut self, name: &StreamName) {
         if let Some(stream) = self.streams.get_mut(name) {
-            stream.is_tombstoned = true;
-            stream.ids = HashMap::default();
-            stream.base += stream.positions.len() as u64;
-            stream.positions = Vec::new();
+            stream.end();
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod archive;
 mod index;
 mod log;
 mod memory;
+mod memtable;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod projection;

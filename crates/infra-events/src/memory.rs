@@ -1,6 +1,6 @@
 //! The store in memory: for tests, for tools, and as the model of the others.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use infra_core::{
@@ -17,7 +17,8 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::{
-    index::{Index, Plan, check_shape},
+    index::{Extent, Found, Index, Places, Plan, check_shape},
+    memtable::Memtable,
     subscription::{self, Source},
 };
 
@@ -31,6 +32,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     index: Index,
+    table: Memtable,
     /// By position; what is truncated or tombstoned is removed.
     events: BTreeMap<Position, RecordedEvent>,
 }
@@ -67,6 +69,16 @@ fn ids_of(append: &Append) -> Vec<(StreamName, Vec<EventId>)> {
         .collect()
 }
 
+impl Places for Memtable {
+    fn find(&self, extent: Extent, id: EventId) -> Result<Option<Found>> {
+        Ok(Self::find(self, extent.stream, id))
+    }
+
+    fn count_up_to(&self, _extent: Extent, _head: Position) -> Option<u64> {
+        None
+    }
+}
+
 impl State {
     fn at(&self, position: Position) -> Option<&RecordedEvent> {
         self.events.get(&position)
@@ -74,16 +86,13 @@ impl State {
 
     fn append(&mut self, append: Append, clock: &dyn Clock) -> Result<Appended> {
         check_shape(&append)?;
-        let first = match self.index.judge(&append)? {
+        let first = match self.index.judge(&append, &self.table)? {
             Plan::Write(first) => first,
             Plan::Compare { same, versions, position } => {
-                for (part, event, version) in same {
-                    let offered = append
-                        .streams
-                        .get(part)
-                        .and_then(|p| p.events.get(event).map(|event| (&p.stream, event)));
-                    let Some((stream, offered)) = offered else { continue };
-                    let stored = self.index.position(stream, version).and_then(|at| self.at(at));
+                for (part, event, position) in same {
+                    let offered = append.streams.get(part).and_then(|part| part.events.get(event));
+                    let Some(offered) = offered else { continue };
+                    let stored = self.at(position);
                     if !stored.is_some_and(|stored| is_same(&stored.event, offered)) {
                         return Err(reused(offered.id));
                     }
@@ -92,7 +101,8 @@ impl State {
             }
         };
         let mut position = self.index.head();
-        self.index.apply(&ids_of(&append), append.fence.as_ref());
+        let table = (0, &mut self.table);
+        self.index.apply(&ids_of(&append), append.fence.as_ref(), table);
         let context = Context::current();
         let headers = context.headers();
         let recorded = clock.wall();
@@ -116,6 +126,24 @@ impl State {
             versions.push(version.previous());
         }
         Ok(Appended { position: self.index.head(), versions, is_duplicate: false })
+    }
+
+    /// Returns the positions of a stream's versions.
+    fn positions(&self, stream: &StreamName, versions: &RangeInclusive<Version>) -> Vec<Position> {
+        let extents = self.index.extents(stream, versions);
+        let positions = extents
+            .iter()
+            .flat_map(|(extent, versions)| self.table.positions(extent.stream, versions));
+        positions.copied().collect()
+    }
+
+    /// Drops the events of a stream below `before`.
+    fn forget(&mut self, stream: &StreamName, before: Version) {
+        for (extent, _) in self.index.extents(stream, &(Version::ZERO..=Version::MAX)) {
+            for position in self.table.forget(extent.stream, before) {
+                self.events.remove(&position);
+            }
+        }
     }
 }
 
@@ -151,8 +179,16 @@ impl EventStore for MemoryEventStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>> {
         let state = self.0.state.read();
-        let positions = state.index.range(stream, (from, direction), Position::MAX, limit);
-        Ok(positions.into_iter().filter_map(|at| state.at(at)).cloned().collect())
+        let seen = (Position::MAX, &state.table);
+        let Some(span) = state.index.span(stream, (from, direction), seen, limit) else {
+            return Ok(Vec::new());
+        };
+        let positions = state.positions(stream, &span).into_iter();
+        let mut events: Vec<_> = positions.filter_map(|at| state.at(at)).cloned().collect();
+        if direction == Direction::Backward {
+            events.reverse();
+        }
+        Ok(events)
     }
 
     async fn read_all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
@@ -179,7 +215,8 @@ impl EventStore for MemoryEventStore {
     }
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
-        Ok(self.0.state.read().index.info(stream, Position::MAX))
+        let state = self.0.state.read();
+        Ok(state.index.info(stream, Position::MAX, &state.table))
     }
 
     async fn stable_head(&self) -> Result<Position> {
@@ -193,16 +230,16 @@ impl EventStore for MemoryEventStore {
     async fn truncate_before(&self, stream: &StreamName, before: Version) -> Result<()> {
         let mut state = self.0.state.write();
         state.index.judge_truncate(stream, before)?;
-        let gone = state.index.truncate(stream, before, Position::MAX);
-        state.events.retain(|position, _| !gone.contains(position));
+        state.forget(stream, before);
+        state.index.truncate(stream, before);
         Ok(())
     }
 
     async fn tombstone(&self, stream: &StreamName, expected: Expected) -> Result<()> {
         let mut state = self.0.state.write();
         state.index.judge_tombstone(stream, expected)?;
+        state.forget(stream, Version::MAX);
         state.index.tombstone(stream);
-        state.events.retain(|_, event| event.stream != *stream);
         Ok(())
     }
 }

@@ -1,9 +1,6 @@
 //! Reading: positions to frames, frames from memory or disk, every checksum checked.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use infra_core::{
@@ -16,30 +13,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::{
+    catalogue::{Catalogue, FrameAt, Frames, Piece, missing},
     disk::read_full,
     frame::{self, Commit, Header},
     segment::Segment,
-    segment_index::Effect,
+    segment_index::SegmentIndex,
 };
-use crate::index::Index;
-
-/// Where the events from `first` on are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FrameAt {
-    pub(super) first: Position,
-    pub(super) segment: u32,
-    pub(super) offset: u64,
-    /// The length of the body.
-    pub(super) length: u32,
-}
-
-/// All that is known of the log without reading it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Catalogue {
-    pub(super) index: Index,
-    /// Frames with events, by their first position.
-    pub(super) frames: Vec<FrameAt>,
-}
 
 /// The events of one frame.
 pub(super) type Frame = Arc<Vec<RecordedEvent>>;
@@ -128,31 +107,36 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>> {
         let visible = self.visible();
-        let (positions, places) = {
-            let catalogue = self.catalogue.read();
-            let positions = catalogue.index.range(stream, (from, direction), visible, limit);
-            let places: Vec<_> =
-                positions.iter().map(|position| catalogue.place(*position)).collect();
-            (positions, places)
-        };
-        let mut frames: BTreeMap<Position, Frame> = BTreeMap::new();
-        let mut events = Vec::with_capacity(positions.len());
-        for (position, place) in positions.into_iter().zip(places) {
-            let place = place.ok_or_else(|| missing(position))?;
-            let frame = match frames.get(&place.first) {
-                Some(frame) => Arc::clone(frame),
-                None => self.frame(place)?,
+        let pieces = self.catalogue.read().pieces(stream, (from, direction), visible, limit);
+        let mut places = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Known(known) => places.extend(known),
+                Piece::OnDisk(index, stream, wanted) => {
+                    places.extend(index.places(stream, wanted)?);
+                }
+            }
+        }
+        if direction == Direction::Backward {
+            places.reverse();
+        }
+        let mut last: Option<(Position, Frame)> = None;
+        let mut events = Vec::with_capacity(places.len());
+        for (position, place) in places {
+            let frame = match last.take() {
+                Some((first, frame)) if first == place.first => frame,
+                _ => self.frame(place)?,
             };
             events.push(pick(&frame, position)?);
-            frames.clear();
-            frames.insert(place.first, frame);
+            last = Some((place.first, frame));
         }
         Ok(events)
     }
 
     /// Reads events of all streams; blocks on the disk for what is not in memory.
     pub(super) fn all(&self, after: Position, filter: &Filter, limit: usize) -> Result<EventPage> {
-        self.page(after, filter, limit, |place| self.frame(place))
+        let places = self.places(after, SegmentIndex::frames)?;
+        self.page((after, limit), filter, places, |place| self.frame(place))
     }
 
     /// Reads events of all streams without the disk; `None` if some of them are not in memory.
@@ -162,15 +146,36 @@ impl Reader {
         filter: &Filter,
         limit: usize,
     ) -> Option<EventPage> {
+        let places = self.places(after, |_, _, _| Err(())).ok()?;
         let in_memory = |place: FrameAt| self.recent.lock().get(place.first).ok_or(());
-        self.page(after, filter, limit, in_memory).ok()
+        self.page((after, limit), filter, places, in_memory).ok()
+    }
+
+    /// Returns the frames of one page; those of an index on the disk are asked of `on_disk`.
+    fn places<E>(
+        &self,
+        after: Position,
+        on_disk: impl Fn(&SegmentIndex, Position, usize) -> std::result::Result<Vec<FrameAt>, E>,
+    ) -> std::result::Result<Vec<FrameAt>, E> {
+        let (mut places, mut next) = (Vec::new(), after.next());
+        while places.len() < FRAMES_PER_PAGE {
+            let n_left = FRAMES_PER_PAGE - places.len();
+            let found = self.catalogue.read().frames(next, n_left);
+            let Some((frames, end)) = found else { break };
+            match frames {
+                Frames::Known(known) => places.extend(known),
+                Frames::OnDisk(index) => places.extend(on_disk(&index, next, n_left)?),
+            }
+            next = end;
+        }
+        Ok(places)
     }
 
     fn page<E>(
         &self,
-        after: Position,
+        (after, limit): (Position, usize),
         filter: &Filter,
-        limit: usize,
+        places: Vec<FrameAt>,
         frame: impl Fn(FrameAt) -> std::result::Result<Frame, E>,
     ) -> std::result::Result<EventPage, E> {
         let visible = self.visible();
@@ -179,7 +184,6 @@ impl Reader {
             page.is_end = visible <= after;
             return Ok(page);
         }
-        let places = self.catalogue.read().places_after(after, FRAMES_PER_PAGE);
         // What lies beyond is staged, and may not be on the disk yet.
         for place in places.into_iter().take_while(|place| place.first <= visible) {
             for event in frame(place)?.iter() {
@@ -206,8 +210,14 @@ impl Reader {
     }
 
     /// Reads one event, whether it is visible yet or not.
-    pub(super) fn event(&self, place: FrameAt, position: Position) -> Result<RecordedEvent> {
-        pick(&self.frame(place)?, position)
+    pub(super) fn event(&self, position: Position) -> Result<RecordedEvent> {
+        let found = self.catalogue.read().frames(position, 1);
+        let places = match found.ok_or_else(|| missing(position))?.0 {
+            Frames::Known(known) => known,
+            Frames::OnDisk(index) => index.frames(position, 1)?,
+        };
+        let place = places.first().ok_or_else(|| missing(position))?;
+        pick(&self.frame(*place)?, position)
     }
 
     fn frame(&self, place: FrameAt) -> Result<Frame> {
@@ -241,47 +251,9 @@ impl Reader {
     }
 }
 
-impl Catalogue {
-    /// Takes what a commit did, whose frame is at `at`.
-    ///
-    /// Readers see nothing beyond `settled` yet; see [`Index::truncate`].
-    pub(super) fn apply(&mut self, at: FrameAt, effect: &Effect, settled: Position) {
-        match effect {
-            Effect::Append { parts, fence } => {
-                let first = self.index.head().next();
-                self.index.apply(parts, fence.as_ref());
-                if first <= self.index.head() {
-                    self.frames.push(FrameAt { first, ..at });
-                }
-            }
-            Effect::Truncate { stream, before } => {
-                self.index.truncate(stream, *before, settled);
-            }
-            Effect::Tombstone { stream } => self.index.tombstone(stream),
-        }
-    }
-
-    /// Returns the frame that has a position.
-    pub(super) fn place(&self, position: Position) -> Option<FrameAt> {
-        let after = self.frames.partition_point(|frame| frame.first <= position);
-        self.frames.get(after.checked_sub(1)?).copied()
-    }
-
-    fn places_after(&self, position: Position, limit: usize) -> Vec<FrameAt> {
-        let next = position.next();
-        let after = self.frames.partition_point(|frame| frame.first <= next);
-        self.frames.iter().skip(after.saturating_sub(1)).take(limit).copied().collect()
-    }
-}
-
 fn pick(frame: &[RecordedEvent], position: Position) -> Result<RecordedEvent> {
     let first = frame.first().map_or(Position::ZERO, |event| event.position);
     let place = position.get().checked_sub(first.get());
     let found = place.and_then(|place| frame.get(usize::try_from(place).ok()?));
     found.filter(|event| event.position == position).cloned().ok_or_else(|| missing(position))
-}
-
-fn missing(position: Position) -> Error {
-    Error::new(ErrorKind::Corrupt, "read event log")
-        .detail(format!("position {position} is missing"))
 }

@@ -5,12 +5,12 @@ use std::{fs::File, io, path::Path};
 use infra_core::{Error, ErrorKind, Result, version::Position};
 
 use super::{
+    catalogue::Catalogue,
     disk::read_full,
     options::{Check, Mode, Options},
-    reader::Catalogue,
-    scan::Scan,
+    scan::{Keep, Scan},
     segment::{self, Segment},
-    segment_index::{self, Builder},
+    segment_index,
     witness::{Testimony, Witness},
 };
 
@@ -74,8 +74,6 @@ pub(super) struct Opened {
     /// Where the next frame goes in the last segment.
     pub(super) end: u64,
     pub(super) testimony: Testimony,
-    /// The index of the last segment, as far as it goes.
-    pub(super) builder: Option<Builder>,
     pub(super) witness: Option<Witness>,
     pub(super) lock: Option<File>,
     pub(super) report: RecoveryReport,
@@ -97,10 +95,10 @@ pub(super) fn open(options: &Options) -> Result<Opened> {
         // A log without a witness can still be read.
         (None, Witness::open(disk, folder, false).ok().and_then(|(_, testimony)| testimony))
     };
-    let mut scan = Scan::new(disk, folder, testimony);
+    let mut scan = Scan::new(&options.disk, folder, testimony);
     // What is damaged is not to be found by chance, when something is to be done about it.
     let check = if options.mode == Mode::Salvage { Check::Everything } else { options.check };
-    scan.run(check, writable)?;
+    scan.run(check, if writable { Keep::OnDisk } else { Keep::InMemory })?;
     if let Some(lost) = scan.report.lost.as_ref().filter(|_| options.mode == Mode::Strict) {
         return Err(Error::new(ErrorKind::Corrupt, OPEN).detail(format!(
             "{} at byte {}: {}; {} acknowledged commits or more are missing",
@@ -117,8 +115,8 @@ pub(super) fn open(options: &Options) -> Result<Opened> {
 pub(super) fn check(options: &Options) -> Result<RecoveryReport> {
     let (disk, folder) = (options.disk.as_ref(), options.folder.as_path());
     let testimony = Witness::open(disk, folder, false).ok().and_then(|(_, testimony)| testimony);
-    let mut scan = Scan::new(disk, folder, testimony);
-    scan.run(Check::Everything, false)?;
+    let mut scan = Scan::new(&options.disk, folder, testimony);
+    scan.run(Check::Everything, Keep::Nothing)?;
     scan.look_at_the_rest();
     Ok(summary(&scan))
 }
@@ -150,9 +148,9 @@ fn lock(folder: &Path) -> Result<File> {
 
 /// Puts lost bytes aside, removes torn ones, and makes the rest durable.
 fn repair(scan: &mut Scan<'_>, options: &Options) -> io::Result<()> {
-    let has_lost = scan.report.lost.is_some();
+    let (disk, has_lost) = (scan.disk.as_ref(), scan.report.lost.is_some());
     for first in std::mem::take(&mut scan.rest) {
-        segment_index::remove(scan.disk, scan.folder, first)?;
+        segment_index::remove(disk, scan.folder, first)?;
         let path = scan.folder.join(segment::file_name(first));
         if has_lost {
             let file = scan.disk.open(&path, false)?;
@@ -164,15 +162,15 @@ fn repair(scan: &mut Scan<'_>, options: &Options) -> io::Result<()> {
     let Some(last) = scan.segments.last() else {
         let first = scan.catalogue.index.head().next();
         let length = options.segment;
-        scan.segments.push(segment::create(scan.disk, scan.folder, first, length)?);
+        scan.segments.push(segment::create(disk, scan.folder, first, length)?);
         scan.end = segment::HEADER;
-        scan.builder = Some(Builder::new(scan.mark));
+        scan.catalogue.begin(scan.mark);
         return Ok(());
     };
     let length = last.file.length()?;
     let tail = usize::try_from(length.saturating_sub(scan.end)).unwrap_or(usize::MAX);
     if has_lost {
-        segment_index::remove(scan.disk, scan.folder, last.first)?;
+        segment_index::remove(disk, scan.folder, last.first)?;
         let bytes = read_full(last.file.as_ref(), scan.end, tail)?;
         put_aside(scan, last.first, scan.end, &bytes)?;
     }
@@ -209,6 +207,6 @@ fn finish(scan: Scan<'_>, witness: Option<Witness>, lock: Option<File>) -> io::R
         witness.write(&testimony)?;
         witness.sync()?;
     }
-    let Scan { catalogue, segments, end, builder, .. } = scan;
-    Ok(Opened { catalogue, segments, end, testimony, builder, witness, lock, report })
+    let Scan { catalogue, segments, end, .. } = scan;
+    Ok(Opened { catalogue, segments, end, testimony, witness, lock, report })
 }

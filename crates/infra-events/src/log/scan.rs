@@ -2,65 +2,78 @@
 //! thing that is not ends it.
 //!
 //! A sealed segment before the witness's one is known by its index, if that is sound and fits; the
-//! frames of all others are read and checked.
+//! frames of all others are read and checked, and become indexes.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use infra_core::{Error, ErrorKind, Result, version::Position};
 
 use super::{
+    catalogue::{Catalogue, Effect, FrameAt},
     disk::{Disk, read_full},
     frame::{self, Commit},
     options::Check,
-    reader::{Catalogue, FrameAt},
     recovery::{Lost, OPEN, RecoveryReport, SegmentReport, io_error},
     segment::{self, BadSegment, Segment},
-    segment_index::{self, Builder, Effect, Mark, SegmentIndex},
-    witness::{self, Testimony},
+    segment_index::{Place, SegmentIndex},
+    unsealed::Unsealed,
+    witness::{Mark, Testimony},
 };
+use crate::index::HashMap;
+
+/// What is kept of a sealed segment whose frames were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Its index is written, and looked up from then on.
+    OnDisk,
+    /// Where its events are stays in memory, since nothing may be written.
+    InMemory,
+    /// Nothing is read later.
+    Nothing,
+}
 
 /// A log as far as it was read.
 pub(super) struct Scan<'a> {
-    pub(super) disk: &'a dyn Disk,
+    pub(super) disk: &'a Arc<dyn Disk>,
     pub(super) folder: &'a Path,
     pub(super) testimony: Option<Testimony>,
     check: Check,
-    /// Whether indexes that are not there may be written.
-    writes: bool,
+    keep: Keep,
     pub(super) catalogue: Catalogue,
     pub(super) segments: Vec<Segment>,
     /// Where the next frame goes in the last segment.
     pub(super) end: u64,
     pub(super) mark: Mark,
-    /// The index of the last segment, as far as it goes; none if not all its frames were read.
-    pub(super) builder: Option<Builder>,
     /// Segments that come after the damage, or were never finished.
     pub(super) rest: Vec<Position>,
     pub(super) report: RecoveryReport,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(disk: &'a dyn Disk, folder: &'a Path, testimony: Option<Testimony>) -> Self {
+    pub(super) fn new(
+        disk: &'a Arc<dyn Disk>,
+        folder: &'a Path,
+        testimony: Option<Testimony>,
+    ) -> Self {
         Self {
             disk,
             folder,
             testimony,
             check: Check::Everything,
-            writes: false,
+            keep: Keep::Nothing,
             catalogue: Catalogue::default(),
             segments: Vec::new(),
             end: segment::HEADER,
             mark: Mark::default(),
-            builder: None,
             rest: Vec::new(),
             report: RecoveryReport::default(),
         }
     }
 
-    /// Reads as much as `check` says, and writes indexes that are missing if it may.
-    pub(super) fn run(&mut self, check: Check, writes: bool) -> Result<()> {
-        (self.check, self.writes) = (check, writes);
+    /// Reads as much as `check` says, and keeps what `keep` says.
+    pub(super) fn run(&mut self, check: Check, keep: Keep) -> Result<()> {
+        (self.check, self.keep) = (check, keep);
         let names = self.disk.list(self.folder).map_err(io_error)?;
         let mut firsts: Vec<Position> =
             names.iter().filter_map(|name| segment::first_position(name)).collect();
@@ -93,7 +106,7 @@ impl<'a> Scan<'a> {
     /// into the report.
     fn segment(&mut self, first: Position, is_last: bool) -> Result<bool> {
         let witnessed = self.testimony.map_or(0, |testimony| testimony.segment);
-        let opened = match segment::open(self.disk, self.folder, first) {
+        let opened = match segment::open(self.disk.as_ref(), self.folder, first) {
             Ok(opened) => opened,
             Err(BadSegment::Io(cause)) => return Err(io_error(cause)),
             Err(BadSegment::Format(format)) => {
@@ -123,39 +136,53 @@ impl<'a> Scan<'a> {
             return Ok(false);
         }
         self.segments.push(opened.clone());
-        (self.end, self.builder) = (segment::HEADER, None);
-        if self.check == Check::Unsealed && first.get() < witnessed && self.indexed(&opened) {
+        self.end = segment::HEADER;
+        let is_sealed = !is_last && first.get() < witnessed;
+        if is_sealed && self.check == Check::Unsealed && self.indexed(&opened) {
             return Ok(true);
         }
-        self.builder = Some(Builder::new(self.mark));
+        self.catalogue.begin(self.mark);
         self.frames_of(&opened, is_last)?;
         if !is_last && self.report.lost.is_none() {
-            self.save_index(first);
+            self.seal(&opened);
         }
         Ok(false)
     }
 
-    /// Writes the index that a sealed segment has not, if the log may be changed.
-    fn save_index(&mut self, first: Position) {
-        if let Some(builder) = self.builder.take().filter(|_| self.writes) {
-            let bytes = builder.seal(first, self.end, self.mark);
-            segment_index::store(self.disk, self.folder, first, &bytes);
+    /// Keeps of a sealed segment whose frames were read what is to be kept.
+    fn seal(&mut self, segment: &Segment) {
+        match self.keep {
+            Keep::OnDisk => {
+                let part = self.catalogue.last();
+                let index = part.and_then(|part| SegmentIndex::write(self.place(segment), part));
+                if let Some(index) = index {
+                    self.catalogue.settle(index);
+                }
+            }
+            Keep::InMemory => {}
+            Keep::Nothing => self.catalogue.forget_last(),
+        }
+    }
+
+    fn place(&self, segment: &Segment) -> Place {
+        Place {
+            disk: Arc::clone(self.disk),
+            folder: self.folder.to_owned(),
+            segment: segment.clone(),
+            number: self.number(),
+            writes: self.keep == Keep::OnDisk,
         }
     }
 
     /// Takes a segment's index for its frames, if it may.
     fn indexed(&mut self, segment: &Segment) -> bool {
-        let index = segment_index::read(self.disk, self.folder, segment);
+        let Some((index, summary)) = SegmentIndex::open(self.place(segment)) else { return false };
         // An index that the witness contradicts is none: the frames tell what is wrong.
-        let fits = |index: &SegmentIndex| index.before == self.mark && self.agrees(index.after);
-        let Some(index) = index.filter(fits) else { return false };
-        let number = self.number();
-        for entry in index.entries {
-            let (offset, length) = (entry.offset, entry.length);
-            let place = FrameAt { first: Position::ZERO, segment: number, offset, length };
-            self.catalogue.apply(place, &entry.effect, Position::MAX);
+        if index.before() != self.mark || !self.agrees(index.after()) {
+            return false;
         }
-        (self.mark, self.end) = (index.after, index.end);
+        (self.mark, self.end) = (index.after(), index.end());
+        self.catalogue.adopt(index, summary);
         true
     }
 
@@ -184,8 +211,7 @@ impl<'a> Scan<'a> {
                 self.lose(segment.first, self.end, &error.to_string());
                 return Ok(());
             }
-            self.mark.frames += 1;
-            self.mark.digest = witness::digest(self.mark.digest, checksum);
+            self.mark = self.mark.then(checksum);
             self.end += (frame::HEADER + body.len()) as u64;
             if !self.agrees(self.mark) {
                 self.lose(segment.first, self.end, "the witness has another digest up to here");
@@ -222,10 +248,7 @@ impl<'a> Scan<'a> {
         let (effect, number) = (Effect::of(commit), self.number());
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let place = FrameAt { first: Position::ZERO, segment: number, offset: self.end, length };
-        if let Some(builder) = &mut self.builder {
-            builder.add((self.end, length), checksum, &effect);
-        }
-        self.catalogue.apply(place, &effect, Position::MAX);
+        self.catalogue.apply(place, checksum, &effect);
         Ok(())
     }
 
@@ -261,7 +284,7 @@ impl<'a> Scan<'a> {
         for first in &self.rest {
             let mut detail =
                 SegmentReport { name: segment::file_name(*first), ..Default::default() };
-            detail.damage = look(self.disk, self.folder, *first, &mut detail).err();
+            detail.damage = look(self.disk.as_ref(), self.folder, *first, &mut detail).err();
             let is_told = self.report.details.iter().any(|known| known.name == detail.name);
             if !is_told {
                 self.report.details.push(detail);
@@ -284,6 +307,43 @@ fn body_at(bytes: &Bytes, at: usize) -> Result<Option<(Bytes, u32)>, &'static st
         Some(body) => Ok(Some((body, checksum))),
         None => Err("a frame fails its checksum"),
     }
+}
+
+/// Reads all frames of a sealed segment once more, whose first comes after `before`.
+pub(super) fn sealed(segment: &Segment, before: Mark, number: u32) -> Result<Unsealed> {
+    let length = segment.file.length().map_err(io_error)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let bytes = Bytes::from(read_full(segment.file.as_ref(), 0, length).map_err(io_error)?);
+    let damaged = |at: usize, why: &str| {
+        let name = segment::file_name(segment.first);
+        Error::new(ErrorKind::Corrupt, "read event log")
+            .detail(format!("{name} at byte {at}: {why}"))
+    };
+    let mut part = Unsealed::new(segment.first, before);
+    let mut streams = HashMap::default();
+    let mut at = usize::try_from(segment::HEADER).unwrap_or(0);
+    while let Some((body, checksum)) = body_at(&bytes, at).map_err(|why| damaged(at, why))? {
+        let commit = frame::decode(&body)?;
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let mut place =
+            FrameAt { first: Position::ZERO, segment: number, offset: at as u64, length };
+        part.note(place, checksum, &Effect::of(&commit));
+        if let Commit::Append { events, fence: _ } = &commit {
+            for event in events {
+                let base = event.version.previous();
+                let stream = *streams
+                    .entry(event.stream.clone())
+                    .or_insert_with(|| part.table.begin(event.stream.clone(), base));
+                part.table.push(stream, event.event.id, event.position);
+            }
+            if let Some(first) = events.first() {
+                place.first = first.position;
+                part.frames.push(place);
+            }
+        }
+        at += frame::HEADER + body.len();
+    }
+    Ok(part)
 }
 
 /// Counts the frames of a segment that cannot be read in its place any more.

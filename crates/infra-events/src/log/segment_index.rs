@@ -1,301 +1,262 @@
-//! The index of a sealed segment: what each of its commits did, without the payloads, in one
-//! checksummed file beside it.
+//! The index of a sealed segment: where the events of each stream are, without their payloads, in
+//! one checksummed file beside it.
 //!
-//! Opening a log reads it instead of the segment. It is never the truth: one that is missing,
-//! damaged, or does not fit its segment is made again from the frames.
-//!
-//! ```text
-//! magic 8 bytes | format u32 | first position u64 | frames before u64 | digest before u32
-//!   | frames after u64 | digest after u32 | end u64 | last frame at u64 | its checksum u32
-//!   | commits u32 | commit | commit | ... | crc32c of everything before u32
-//! ```
+//! Opening a log reads its head instead of the segment; the rest is read a page at a time, by who
+//! looks for something old. It is never the truth: one that is missing, damaged, or does not fit
+//! its segment is made again from the frames, byte for byte, when that is noticed.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use bytes::Bytes;
 use infra_core::{
-    Error, Result,
-    id::{EventId, Scope, StreamName},
-    lease::Fence,
-    version::{FencingToken, Position, Version},
+    Error, ErrorKind, Result,
+    id::EventId,
+    version::{Position, Version},
 };
 
 use super::{
+    catalogue::FrameAt,
     disk::{Disk, read_full},
-    encoding::{In, Out, corrupt},
-    frame::{self, Commit},
+    frame,
+    index_format::{Head, Summary, decode, encode, hash_of, key, u32_at, u64_at},
+    pages::{Reading, Source},
+    scan,
     segment::Segment,
+    unsealed::Unsealed,
+    witness::Mark,
 };
-use crate::index::HashMap;
+use crate::index::{Extent, Found};
 
-const MAGIC: &[u8; 8] = b"INFRAEVX";
-const FORMAT: u32 = 1;
-
-/// How far the log has come: its frames up to here, and their running digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mark {
-    pub(super) frames: u64,
-    pub(super) digest: u32,
+/// Where the index of a segment is, and what it is made from if it is damaged.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) folder: PathBuf,
+    pub(super) segment: Segment,
+    /// The number of the segment.
+    pub(super) number: u32,
+    /// Whether it may be written.
+    pub(super) writes: bool,
 }
 
-/// What a commit does to the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Effect {
-    Append { parts: Vec<(StreamName, Vec<EventId>)>, fence: Option<Fence> },
-    Truncate { stream: StreamName, before: Version },
-    Tombstone { stream: StreamName },
-}
-
-impl Effect {
-    pub(super) fn of(commit: &Commit) -> Self {
-        match commit {
-            Commit::Append { events, fence } => {
-                let mut parts: Vec<(StreamName, Vec<EventId>)> = Vec::new();
-                for event in events {
-                    match parts.last_mut() {
-                        Some((stream, ids)) if *stream == event.stream => ids.push(event.event.id),
-                        _ => parts.push((event.stream.clone(), vec![event.event.id])),
-                    }
-                }
-                Self::Append { parts, fence: fence.clone() }
-            }
-            Commit::Truncate { stream, before } => {
-                Self::Truncate { stream: stream.clone(), before: *before }
-            }
-            Commit::Tombstone { stream } => Self::Tombstone { stream: stream.clone() },
-        }
-    }
-}
-
-/// A commit of the segment: where its frame is, and what it did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) offset: u64,
-    /// The length of the frame's body.
-    pub(super) length: u32,
-    pub(super) effect: Effect,
-}
-
-/// What is known of a sealed segment without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An index on the disk.
+#[derive(Debug)]
 pub(super) struct SegmentIndex {
-    first: Position,
-    pub(super) before: Mark,
-    pub(super) after: Mark,
-    /// Where the last frame ends.
-    pub(super) end: u64,
-    last: Last,
-    pub(super) entries: Vec<Entry>,
+    place: Place,
+    head: Head,
 }
 
-/// The last frame, by which an index is held against its segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Last {
-    offset: u64,
-    checksum: u32,
-}
-
-/// Takes the commits of a segment as they are made, until it is sealed.
-#[derive(Debug, Default)]
-pub(super) struct Builder {
-    before: Mark,
-    last: Last,
-    n_entries: usize,
-    entries: Out,
-    streams: HashMap<StreamName, u32>,
-}
-
-impl Builder {
-    pub(super) fn new(before: Mark) -> Self {
-        Self { before, ..Self::default() }
+impl SegmentIndex {
+    /// Opens the index of a segment; `None` if there is none that is sound and fits the segment.
+    pub(super) fn open(place: Place) -> Option<(Self, Summary)> {
+        let file = place.disk.open(&path(&place.folder, place.segment.first), false).ok()?;
+        let length = file.length().ok()?;
+        let (head, summary) = decode(&file, length).ok()?;
+        let index = Self { place, head };
+        index.fits().unwrap_or(false).then_some((index, summary))
     }
 
-    pub(super) fn add(&mut self, (offset, length): (u64, u32), checksum: u32, effect: &Effect) {
-        self.last = Last { offset, checksum };
-        self.n_entries += 1;
-        self.entries.u64(offset);
-        self.entries.u32(length);
-        match effect {
-            Effect::Append { parts, fence } => {
-                self.entries.u8(if fence.is_some() { 2 } else { 1 });
-                if let Some(fence) = fence {
-                    self.entries.text(fence.scope.as_str());
-                    self.entries.u64(fence.token.get());
+    /// Writes the index of a segment that is written no more; `None` if that fails, and then it is
+    /// made at the next opening.
+    pub(super) fn write(place: Place, segment: &Unsealed) -> Option<Self> {
+        let bytes = encode(segment)?;
+        let (head, _) = decode(&bytes, bytes.len() as u64).ok()?;
+        let index = Self { place, head };
+        match index.store(&bytes) {
+            Ok(()) => Some(index),
+            Err(cause) => {
+                let error = &cause as &dyn std::error::Error;
+                tracing::warn!(error, segment = %segment.first, "segment index not written");
+                None
+            }
+        }
+    }
+
+    pub(super) const fn number(&self) -> u32 {
+        self.place.number
+    }
+
+    pub(super) const fn first(&self) -> Position {
+        self.head.first
+    }
+
+    pub(super) const fn before(&self) -> Mark {
+        self.head.before
+    }
+
+    pub(super) const fn after(&self) -> Mark {
+        self.head.after
+    }
+
+    /// Where the last frame ends.
+    pub(super) const fn end(&self) -> u64 {
+        self.head.end
+    }
+
+    /// Returns the event of a stream that has an id; reads the disk if there may be one.
+    pub(super) fn find(&self, extent: Extent, id: EventId) -> Result<Option<Found>> {
+        let key = key(self.head.first, extent.stream, id);
+        if !self.head.filter.may_have(key) {
+            return Ok(None);
+        }
+        let found = self.look(|source| {
+            let (first, count) = self.stream(source, extent.stream)?;
+            let mut hashes = self.head.hashes.read(source);
+            let mut events = self.head.events.read(source);
+            let hash = hash_of(key);
+            let mut at = hashes.partition_point(|record| u32_at(record, 0) < hash)?;
+            while at < self.head.hashes.count {
+                let record = hashes.get(at)?;
+                let number = u64::from(u32_at(record, 4));
+                if u32_at(record, 0) != hash {
+                    break;
                 }
-                self.entries.count(parts.len());
-                for (stream, ids) in parts {
-                    self.stream(stream);
-                    self.entries.count(ids.len());
-                    for id in ids {
-                        self.entries.uuid(Some(id.as_uuid()));
+                let place = number.checked_sub(first).filter(|place| *place < count);
+                if let Some(place) = place {
+                    let event = events.get(number)?;
+                    if event.starts_with(id.as_uuid().as_bytes()) {
+                        return Ok(Some((place, u64_at(event, 16))));
                     }
                 }
+                at += 1;
             }
-            Effect::Truncate { stream, before } => {
-                self.entries.u8(3);
-                self.stream(stream);
-                self.entries.u64(before.get());
-            }
-            Effect::Tombstone { stream } => {
-                self.entries.u8(4);
-                self.stream(stream);
-            }
+            Ok(None)
+        })?;
+        Ok(found.map(|(place, position)| Found {
+            version: Version::new(extent.base.get() + 1 + place),
+            position: Position::new(position),
+        }))
+    }
+
+    /// Returns where some events of a stream are: so many from the one with this place in the
+    /// segment on.
+    pub(super) fn places(
+        &self,
+        stream: u32,
+        (from, count): (u64, u64),
+    ) -> Result<Vec<(Position, FrameAt)>> {
+        self.look(|source| {
+            let (first, known) = self.stream(source, stream)?;
+            let mut events = self.head.events.read(source);
+            let to = known.min(from.saturating_add(count));
+            (from..to).map(|place| self.place(&mut events, first + place)).collect()
+        })
+    }
+
+    fn place(&self, events: &mut Reading<'_>, number: u64) -> io::Result<(Position, FrameAt)> {
+        let event = events.get(number)?;
+        let frame = FrameAt {
+            first: Position::new(u64_at(event, 24)),
+            segment: self.place.number,
+            offset: u64_at(event, 32),
+            length: u32_at(event, 40),
+        };
+        Ok((Position::new(u64_at(event, 16)), frame))
+    }
+
+    /// Returns the frames from the one with `position` on.
+    pub(super) fn frames(&self, position: Position, limit: usize) -> Result<Vec<FrameAt>> {
+        self.look(|source| {
+            let mut frames = self.head.frames.read(source);
+            let after = frames.partition_point(|record| u64_at(record, 0) <= position.get())?;
+            let from = after.saturating_sub(1);
+            let to = self.head.frames.count.min(from.saturating_add(limit as u64));
+            let frame = |record: &[u8]| FrameAt {
+                first: Position::new(u64_at(record, 0)),
+                segment: self.place.number,
+                offset: u64_at(record, 8),
+                length: u32_at(record, 16),
+            };
+            (from..to).map(|number| frames.get(number).map(frame)).collect()
+        })
+    }
+
+    /// Returns the number of a stream's first event, and how many it has.
+    fn stream(&self, source: &dyn Source, number: u32) -> io::Result<(u64, u64)> {
+        let mut streams = self.head.streams.read(source);
+        let stream = streams.get(u64::from(number))?;
+        Ok((u64_at(stream, 0), u64_at(stream, 8)))
+    }
+
+    /// Looks something up; makes the index again if it is damaged.
+    fn look<T>(&self, read: impl Fn(&dyn Source) -> io::Result<T>) -> Result<T> {
+        let failed =
+            |cause| Error::new(ErrorKind::Unavailable, "read segment index").because(cause);
+        let file = self.place.disk.open(&path(&self.place.folder, self.head.first), false);
+        match file.and_then(|file| read(&file)) {
+            Err(cause) if is_damage(&cause) => read(&self.make_again()?).map_err(failed),
+            found => found.map_err(failed),
         }
     }
 
-    /// Writes a stream's number, and its name the first time.
-    fn stream(&mut self, stream: &StreamName) {
-        let next = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
-        let number = self.streams.get(stream).copied();
-        self.entries.u32(number.unwrap_or(next));
-        if number.is_none() {
-            self.entries.text(stream.as_str());
-            self.streams.insert(stream.clone(), next);
+    /// Makes the index from the frames.
+    fn make_again(&self) -> Result<Vec<u8>> {
+        let Place { segment, number, .. } = &self.place;
+        tracing::warn!(segment = %segment.first, "damaged segment index, made again");
+        let made = encode(&scan::sealed(segment, self.head.before, *number)?);
+        let made = made.filter(|bytes| {
+            decode(bytes, bytes.len() as u64).is_ok_and(|(head, _)| head == self.head)
+        });
+        let made = made.ok_or_else(|| {
+            let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+            Error::new(ErrorKind::Corrupt, "read event log")
+                .detail(format!("{name} is not what its index was made of"))
+        })?;
+        if self.place.writes
+            && let Err(cause) = self.store(&made)
+        {
+            let error = &cause as &dyn std::error::Error;
+            tracing::warn!(error, segment = %segment.first, "segment index not written");
         }
+        Ok(made)
     }
 
-    /// Ends the index of a segment that is written no more.
-    pub(super) fn seal(self, first: Position, end: u64, after: Mark) -> Vec<u8> {
-        let mut out = Out::default();
-        out.raw(MAGIC);
-        out.u32(FORMAT);
-        out.u64(first.get());
-        for mark in [self.before, after] {
-            out.u64(mark.frames);
-            out.u32(mark.digest);
-        }
-        out.u64(end);
-        out.u64(self.last.offset);
-        out.u32(self.last.checksum);
-        out.count(self.n_entries);
-        out.raw(&self.entries.into_bytes());
-        let mut bytes = out.into_bytes();
-        let checksum = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
-        bytes
+    fn store(&self, bytes: &[u8]) -> io::Result<()> {
+        let Place { disk, folder, .. } = &self.place;
+        let file = disk.open(&path(folder, self.head.first), true)?;
+        file.set_len(0)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        disk.sync_folder(folder)
+    }
+
+    /// Returns whether the segment's last frame is the index's last, with nothing after it.
+    fn fits(&self) -> io::Result<bool> {
+        let (segment, head) = (&self.place.segment, &self.head);
+        let file = segment.file.as_ref();
+        let last = frame::header(&read_full(file, head.last.offset, frame::HEADER)?);
+        let after = frame::header(&read_full(file, head.end, frame::HEADER)?);
+        let is_last = match last {
+            frame::Header::Frame { length, checksum } => {
+                let end = head.last.offset.saturating_add((frame::HEADER + length) as u64);
+                (checksum, end) == (head.last.checksum, head.end)
+            }
+            frame::Header::End | frame::Header::Bad => false,
+        };
+        Ok(head.first == segment.first && is_last && after == frame::Header::End)
     }
 }
 
 /// Returns the file name of the index of the segment that begins at `first`.
-pub(super) fn file_name(first: Position) -> String {
-    format!("{:020}.idx", first.get())
-}
-
-/// Writes an index; one that is not there or cut short is made again at the next opening.
-pub(super) fn store(disk: &dyn Disk, folder: &Path, first: Position, bytes: &[u8]) {
-    if let Err(cause) = write(disk, folder, first, bytes) {
-        let error = &cause as &dyn std::error::Error;
-        tracing::warn!(error, segment = %first, "segment index not written");
-    }
+fn path(folder: &Path, first: Position) -> PathBuf {
+    folder.join(format!("{:020}.idx", first.get()))
 }
 
 /// Removes the index of a segment that will be another one.
 pub(super) fn remove(disk: &dyn Disk, folder: &Path, first: Position) -> io::Result<()> {
-    match disk.remove(&folder.join(file_name(first))) {
+    match disk.remove(&path(folder, first)) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
         _ => Ok(()),
     }
 }
 
-fn write(disk: &dyn Disk, folder: &Path, first: Position, bytes: &[u8]) -> io::Result<()> {
-    let file = disk.open(&folder.join(file_name(first)), true)?;
-    file.set_len(0)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
-    disk.sync_folder(folder)
-}
-
-/// Reads the index of a segment; `None` if there is none that is sound and fits the segment.
-pub(super) fn read(disk: &dyn Disk, folder: &Path, segment: &Segment) -> Option<SegmentIndex> {
-    let file = disk.open(&folder.join(file_name(segment.first)), false).ok()?;
-    let length = usize::try_from(file.length().ok()?).ok()?;
-    let bytes = Bytes::from(read_full(file.as_ref(), 0, length).ok()?);
-    let index = decode(&bytes).ok().filter(|index| index.first == segment.first)?;
-    fits(segment, &index).unwrap_or(false).then_some(index)
-}
-
-/// Returns whether the segment's last frame is the index's last, with nothing after it.
-fn fits(segment: &Segment, index: &SegmentIndex) -> io::Result<bool> {
-    let file = segment.file.as_ref();
-    let last = frame::header(&read_full(file, index.last.offset, frame::HEADER)?);
-    let after = frame::header(&read_full(file, index.end, frame::HEADER)?);
-    let is_last = match last {
-        frame::Header::Frame { length, checksum } => {
-            let end = index.last.offset + (frame::HEADER + length) as u64;
-            (checksum, end) == (index.last.checksum, index.end)
-        }
-        frame::Header::End | frame::Header::Bad => false,
-    };
-    Ok(is_last && after == frame::Header::End)
-}
-
-fn decode(bytes: &Bytes) -> Result<SegmentIndex> {
-    let (content, own) = bytes.split_last_chunk::<4>().ok_or_else(|| unfit("too short"))?;
-    if crc32c::crc32c(content) != u32::from_le_bytes(*own) {
-        return Err(unfit("it fails its checksum"));
-    }
-    let body = bytes.slice(..content.len());
-    let mut input = In::new(&body);
-    if input.raw(MAGIC.len())?.as_ref() != MAGIC || input.u32()? != FORMAT {
-        return Err(unfit("another format"));
-    }
-    let first = Position::new(input.u64()?);
-    let before = Mark { frames: input.u64()?, digest: input.u32()? };
-    let after = Mark { frames: input.u64()?, digest: input.u32()? };
-    let end = input.u64()?;
-    let last = Last { offset: input.u64()?, checksum: input.u32()? };
-    let mut entries = Vec::new();
-    let mut streams = Vec::new();
-    for _ in 0..input.u32()? {
-        entries.push(entry(&mut input, &mut streams)?);
-    }
-    input.end()?;
-    Ok(SegmentIndex { first, before, after, end, last, entries })
-}
-
-fn unfit(why: &str) -> Error {
-    corrupt(format!("segment index: {why}"))
-}
-
-fn entry(input: &mut In<'_>, streams: &mut Vec<StreamName>) -> Result<Entry> {
-    let (offset, length) = (input.u64()?, input.u32()?);
-    let effect = match input.u8()? {
-        kind @ (1 | 2) => {
-            let fence = if kind == 2 { Some(fence(input)?) } else { None };
-            let mut parts = Vec::new();
-            for _ in 0..input.u32()? {
-                parts.push((stream(input, streams)?, ids(input)?));
-            }
-            Effect::Append { parts, fence }
-        }
-        3 => {
-            Effect::Truncate { stream: stream(input, streams)?, before: Version::new(input.u64()?) }
-        }
-        4 => Effect::Tombstone { stream: stream(input, streams)? },
-        unknown => return Err(unfit(&format!("unknown kind {unknown}"))),
-    };
-    Ok(Entry { offset, length, effect })
-}
-
-fn fence(input: &mut In<'_>) -> Result<Fence> {
-    let scope = Scope::new(input.text()?)?;
-    Ok(Fence { scope, token: FencingToken::new(input.u64()?) })
-}
-
-fn ids(input: &mut In<'_>) -> Result<Vec<EventId>> {
-    let mut ids = Vec::new();
-    for _ in 0..input.u32()? {
-        ids.push(EventId::from_uuid(input.uuid()?.unwrap_or_default()));
-    }
-    Ok(ids)
-}
-
-fn stream(input: &mut In<'_>, streams: &mut Vec<StreamName>) -> Result<StreamName> {
-    let number = usize::try_from(input.u32()?).unwrap_or(usize::MAX);
-    if number == streams.len() {
-        streams.push(input.name()?);
-    }
-    streams.get(number).cloned().ok_or_else(|| unfit("a stream without a name"))
+/// Returns whether making the index again mends what a read failed with.
+fn is_damage(cause: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(cause.kind(), InvalidData | NotFound | UnexpectedEof)
 }
 
 #[cfg(test)]
@@ -304,71 +265,98 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::{
+        index::Places as _,
+        log::{
+            catalogue::{Catalogue, Effect},
+            disk::RealDisk,
+            segment,
+        },
+    };
+    use infra_core::{event::Direction, id::StreamName};
 
-    fn name() -> impl Strategy<Value = StreamName> {
-        "room-[1-3]".prop_map(|name| StreamName::new(name).unwrap())
+    fn place(folder: &Path, number: u32) -> Place {
+        let segment = segment::create(&RealDisk, folder, Position::new(1), 4_096).unwrap();
+        let (disk, folder) = (Arc::new(RealDisk), folder.to_owned());
+        Place { disk, folder, segment, number, writes: true }
     }
 
-    fn effect() -> impl Strategy<Value = Effect> {
-        let id = (1..u128::MAX).prop_map(|id| EventId::from_uuid(Uuid::from_u128(id)));
-        let parts = proptest::collection::vec((name(), proptest::collection::vec(id, 0..4)), 0..3);
-        let fence = proptest::option::of(any::<u64>().prop_map(|token| Fence {
-            scope: Scope::new("room").unwrap(),
-            token: FencingToken::new(token),
-        }));
-        prop_oneof![
-            (parts, fence).prop_map(|(parts, fence)| Effect::Append { parts, fence }),
-            (name(), any::<u64>()).prop_map(|(stream, before)| Effect::Truncate {
-                stream,
-                before: Version::new(before)
-            }),
-            name().prop_map(|stream| Effect::Tombstone { stream }),
-        ]
-    }
-
-    fn sealed(effects: &[Effect]) -> Bytes {
-        let mut builder = Builder::new(Mark { frames: 7, digest: 8 });
-        for (offset, effect) in (100..).zip(effects) {
-            builder.add((offset, 5), 9, effect);
-        }
-        builder.seal(Position::new(3), 200, Mark { frames: 20, digest: 21 }).into()
+    fn id(number: u64) -> EventId {
+        EventId::from_uuid(Uuid::from_u64_pair(number, 1))
     }
 
     proptest! {
         #[test]
-        fn an_index_survives_its_bytes(effects in proptest::collection::vec(effect(), 0..8)) {
-            let index = decode(&sealed(&effects)).unwrap();
-            let found: Vec<Effect> =
-                index.entries.iter().map(|entry| entry.effect.clone()).collect();
-            prop_assert_eq!(found, effects);
-            prop_assert_eq!((index.before.frames, index.after.digest, index.end), (7, 21, 200));
-        }
-
-        #[test]
-        fn a_changed_or_cut_index_is_refused(
-            effects in proptest::collection::vec(effect(), 0..4),
-            at: prop::sample::Index,
-            bit in 0..8_u8,
+        fn an_index_on_the_disk_says_what_was_known_in_memory(
+            appends in proptest::collection::vec((0..40_u64, 1..9_usize), 1..400),
+            limit in 1..600_usize,
         ) {
-            let right = sealed(&effects).to_vec();
-            let at = at.index(right.len());
-            let mut flipped = right.clone();
-            flipped[at] ^= 1_u8 << bit;
-            prop_assert!(decode(&Bytes::from(flipped)).is_err());
-            prop_assert!(decode(&Bytes::from(right[..at].to_vec())).is_err());
-        }
-
-        #[test]
-        fn random_bytes_with_a_right_checksum_are_refused_without_a_panic(
-            mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
-            is_headed: bool,
-        ) {
-            if is_headed {
-                bytes.splice(0..0, [MAGIC.as_slice(), &FORMAT.to_le_bytes(), &[0; 48]].concat());
+            let folder = tempfile::tempdir().unwrap();
+            let mut memory = Catalogue::default();
+            memory.begin(Mark::default());
+            let names: Vec<StreamName> =
+                (0..40).map(|number| StreamName::new(format!("s{number}")).unwrap()).collect();
+            let mut ids = (0..).map(id);
+            let mut given = Vec::new();
+            for (offset, (stream, count)) in (100..).step_by(50).zip(&appends) {
+                let name = names[usize::try_from(*stream).unwrap()].clone();
+                let own: Vec<EventId> = ids.by_ref().take(*count).collect();
+                given.extend(own.iter().map(|id| (name.clone(), *id)));
+                let at = FrameAt { first: Position::ZERO, segment: 0, offset, length: 34 };
+                memory.apply(at, 9, &Effect::Append { parts: vec![(name, own)], fence: None });
             }
-            let checksum = crc32c::crc32c(&bytes);
-            bytes.extend_from_slice(&checksum.to_le_bytes());
-            let _index = decode(&Bytes::from(bytes));
+            let mut disk = memory.clone();
+            let index = SegmentIndex::write(place(folder.path(), 0), memory.last().unwrap());
+            let index = index.unwrap();
+            let all = index.frames(Position::new(1), usize::MAX).unwrap();
+            prop_assert_eq!(&all, memory.last().unwrap().frames(Position::new(1), usize::MAX));
+            let (_, opened) = decode(
+                &std::fs::read(path(folder.path(), Position::new(1))).unwrap(),
+                std::fs::metadata(path(folder.path(), Position::new(1))).unwrap().len(),
+            ).unwrap();
+            let mut adopted = Catalogue::default();
+            let other = SegmentIndex { place: place(folder.path(), 0), head: index.head.clone() };
+            adopted.adopt(other, opened);
+            disk.settle(index);
+            let head = memory.index.head();
+            prop_assert_eq!(adopted.index.head(), head);
+            for name in &names {
+                let whole = Version::new(1)..=Version::MAX;
+                let extents = memory.index.extents(name, &whole);
+                prop_assert_eq!(&adopted.index.extents(name, &whole), &extents);
+                let info = memory.index.info(name, head, &memory);
+                prop_assert_eq!(&disk.index.info(name, head, &disk), &info);
+                prop_assert_eq!(&adopted.index.info(name, head, &adopted), &info);
+                for (from, direction) in
+                    [(Version::new(3), Direction::Forward), (Version::MAX, Direction::Backward)]
+                {
+                    let known = resolved(&memory, name, (from, direction), limit);
+                    prop_assert_eq!(&resolved(&disk, name, (from, direction), limit), &known);
+                    prop_assert_eq!(&resolved(&adopted, name, (from, direction), limit), &known);
+                }
+                let Some((extent, _)) = extents.first() else { continue };
+                for (stream, id) in &given {
+                    let found = memory.find(*extent, *id).unwrap();
+                    prop_assert_eq!(found.is_some(), stream == name);
+                    prop_assert_eq!(disk.find(*extent, *id).unwrap(), found);
+                }
+                prop_assert_eq!(disk.find(*extent, id(u64::MAX)).unwrap(), None);
+            }
         }
+    }
+
+    fn resolved(
+        catalogue: &Catalogue,
+        name: &StreamName,
+        wanted: (Version, Direction),
+        limit: usize,
+    ) -> Vec<(Position, FrameAt)> {
+        use crate::log::catalogue::Piece;
+        let pieces = catalogue.pieces(name, wanted, catalogue.index.head(), limit);
+        let places = pieces.into_iter().flat_map(|piece| match piece {
+            Piece::Known(known) => known,
+            Piece::OnDisk(index, stream, wanted) => index.places(stream, wanted).unwrap(),
+        });
+        places.collect()
     }
 }

@@ -263,7 +263,8 @@ impl EventStore for LogEventStore {
 
     async fn stream_info(&self, stream: &StreamName) -> Result<Option<StreamInfo>> {
         let visible = self.reader.visible();
-        Ok(self.reader.catalogue.read().index.info(stream, visible))
+        let catalogue = self.reader.catalogue.read();
+        Ok(catalogue.index.info(stream, visible, &*catalogue))
     }
 
     async fn stable_head(&self) -> Result<Position> {
@@ -306,5 +307,46 @@ impl HealthCheck for LogEventStore {
             None if self.jobs.lock().is_none() => Finding::down("closed"),
             None => Finding::up(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infra_core::{
+        clock::Timestamp,
+        codec::Payload,
+        event::NewEvent,
+        id::{EventId, EventType},
+        random::Random,
+    };
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn events_of_sealed_segments_are_known_by_their_indexes_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new(folder.path()).segment_bytes(4_096);
+        let (store, _) = LogEventStore::open(options).await.unwrap();
+        let random = Random::seeded(7);
+        let append = async |number: u64| {
+            let stream = StreamName::new(format!("room-{}", number % 3)).unwrap();
+            let id = EventId::generate(Timestamp::EPOCH, &random);
+            let payload = Payload::json(1, &number).unwrap();
+            let event = NewEvent::new(id, EventType::new("said").unwrap(), payload);
+            store.append(Append::to(stream, Expected::Any, vec![event])).await.unwrap();
+        };
+        for number in 0..400 {
+            append(number).await;
+        }
+        // The last one is written, the one before is being sealed.
+        for number in 0..1_000 {
+            let (n_segments, n_in_memory) = store.reader.catalogue.read().count();
+            assert!(10 < n_segments);
+            if n_in_memory <= 2 {
+                return;
+            }
+            append(number).await;
+        }
+        panic!("events of sealed segments stay in memory");
     }
 }

@@ -24,9 +24,20 @@ pub(super) struct Testimony {
     pub(super) digest: u32,
 }
 
-/// Extends the running digest by a frame's checksum.
-pub(super) fn digest(before: u32, checksum: u32) -> u32 {
-    crc32c::crc32c_append(before, &checksum.to_le_bytes())
+/// How far the log has come: its frames up to here, and their running digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Mark {
+    pub(super) frames: u64,
+    pub(super) digest: u32,
+}
+
+impl Mark {
+    /// Goes on by a frame of this checksum.
+    #[must_use]
+    pub(super) fn then(self, checksum: u32) -> Self {
+        let digest = crc32c::crc32c_append(self.digest, &checksum.to_le_bytes());
+        Self { frames: self.frames + 1, digest }
+    }
 }
 
 /// The witness file.

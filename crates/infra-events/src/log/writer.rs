@@ -14,23 +14,24 @@ use infra_core::{
     Error, ErrorKind, Result,
     clock::Instant,
     event::{Append, Appended, Metadata, NewEvent, RecordedEvent},
-    id::{CorrelationId, StreamName},
+    id::CorrelationId,
     trace::TraceContext,
-    version::{Position, Version},
+    version::Position,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
+    catalogue::{Effect, FrameAt},
     disk::DiskFile,
     frame::{self, Commit},
     options::Options,
     order::{Condition, Job, Order, Waiting},
-    reader::{FrameAt, Reader},
+    reader::Reader,
     recovery::Opened,
-    segment,
-    segment_index::{self, Builder, Effect, Mark},
-    witness::{self, Testimony, Witness},
+    segment::{self, Segment},
+    segment_index::{Place, SegmentIndex},
+    witness::{Mark, Testimony, Witness},
 };
 use crate::{
     index::Plan,
@@ -76,10 +77,10 @@ pub(super) struct Writer {
     company: usize,
     answered: Instant,
     sync_took: Duration,
-    /// The index of the last segment; none if not all its frames were read at the opening.
-    builder: Option<Builder>,
     /// Writes the index of the segment before.
-    sealing: Option<JoinHandle<()>>,
+    sealing: Option<JoinHandle<Option<SegmentIndex>>>,
+    /// Indexes that stand, of segments that are not known by them yet.
+    sealed: Vec<SegmentIndex>,
 }
 
 impl Writer {
@@ -109,8 +110,8 @@ impl Writer {
             company: 0,
             answered: now,
             sync_took: Duration::ZERO,
-            builder: opened.builder.take(),
             sealing: None,
+            sealed: Vec::new(),
             reader,
         }
     }
@@ -207,8 +208,8 @@ impl Writer {
         headers: &Metadata,
     ) -> Result<Appended> {
         let (plan, mut position) = {
-            let index = &self.reader.catalogue.read().index;
-            (index.judge(&append)?, index.head())
+            let catalogue = self.reader.catalogue.read();
+            (catalogue.index.judge(&append, &*catalogue)?, catalogue.index.head())
         };
         let first = match plan {
             Plan::Write(first) => first,
@@ -252,46 +253,36 @@ impl Writer {
         Ok(Appended { position, versions, is_duplicate: false })
     }
 
-    /// Takes a commit into the group, the catalogue, and the index of its segment.
+    /// Takes a commit into the group and the catalogue.
     fn take(&mut self, commit: &Commit) -> Result<FrameAt> {
-        let effect = Effect::of(commit);
-        let place = self.stage(commit, &effect)?;
-        // Readers do not see yet what is not settled, so it is kept for them.
-        let settled = self.reader.visible();
-        self.reader.catalogue.write().apply(place, &effect, settled);
+        let (place, checksum) = self.stage(commit)?;
+        self.reader.catalogue.write().apply(place, checksum, &Effect::of(commit));
         Ok(place)
     }
 
     /// Holds repeated events against those that are stored.
-    fn compare(&self, append: &Append, same: &[(usize, usize, Version)]) -> Result<()> {
-        for (part, event, version) in same {
+    fn compare(&self, append: &Append, same: &[(usize, usize, Position)]) -> Result<()> {
+        for (part, event, position) in same {
             let part = append.streams.get(*part);
-            let offered = part.and_then(|part| Some((&part.stream, part.events.get(*event)?)));
-            let Some((stream, offered)) = offered else { continue };
-            let stored = self.stored(stream, *version)?;
-            if !is_same(&stored, offered) {
+            let Some(offered) = part.and_then(|part| part.events.get(*event)) else { continue };
+            if !is_same(&self.stored(*position)?, offered) {
                 return Err(reused(offered.id));
             }
         }
         Ok(())
     }
 
-    fn stored(&self, stream: &StreamName, version: Version) -> Result<NewEvent> {
-        let lost = || Error::new(ErrorKind::Corrupt, "append to stream");
-        let (position, place) = {
-            let catalogue = self.reader.catalogue.read();
-            let position = catalogue.index.position(stream, version).ok_or_else(lost)?;
-            (position, catalogue.place(position).ok_or_else(lost)?)
-        };
-        let fresh = self.fresh.iter().flat_map(|(_, events)| events);
-        match fresh.into_iter().find(|event| event.position == position) {
+    fn stored(&self, position: Position) -> Result<NewEvent> {
+        let mut fresh = self.fresh.iter().flat_map(|(_, events)| events);
+        match fresh.find(|event| event.position == position) {
             Some(event) => Ok(event.event.clone()),
-            None => self.reader.event(place, position).map(|event| event.event),
+            None => self.reader.event(position).map(|event| event.event),
         }
     }
 
-    /// Puts a commit's frame behind the group's others; makes room for it first.
-    fn stage(&mut self, commit: &Commit, effect: &Effect) -> Result<FrameAt> {
+    /// Puts a commit's frame behind the group's others, and makes room for it first; returns its
+    /// place and its checksum.
+    fn stage(&mut self, commit: &Commit) -> Result<(FrameAt, u32)> {
         let begin = self.pending.len();
         let checksum = frame::encode(commit, &mut self.pending);
         let frame_length = self.pending.len() - begin;
@@ -309,13 +300,14 @@ impl Writer {
             offset: self.end,
             length: u32::try_from(frame_length - frame::HEADER).unwrap_or(u32::MAX),
         };
-        if let Some(builder) = &mut self.builder {
-            builder.add((place.offset, place.length), checksum, effect);
-        }
         self.end += length;
-        self.testimony.frames += 1;
-        self.testimony.digest = witness::digest(self.testimony.digest, checksum);
-        Ok(place)
+        let mark = self.mark().then(checksum);
+        (self.testimony.frames, self.testimony.digest) = (mark.frames, mark.digest);
+        Ok((place, checksum))
+    }
+
+    const fn mark(&self) -> Mark {
+        Mark { frames: self.testimony.frames, digest: self.testimony.digest }
     }
 
     /// Begins a new segment with room for a frame of `length` bytes.
@@ -352,8 +344,9 @@ impl Writer {
         let segment = segment::create(disk, &self.options.folder, first, length)?;
         self.reader.segments.write().push(segment);
         if let Some(full) = last {
-            self.seal(full.first);
+            self.seal(full);
         }
+        self.reader.catalogue.write().begin(self.mark());
         (self.end, self.capacity) = (segment::HEADER, length);
         (self.pending_at, self.written) = (segment::HEADER, segment::HEADER);
         Ok(())
@@ -361,23 +354,36 @@ impl Writer {
 
     /// Writes the index of a full segment, in a thread of its own: no append waits for it, unless
     /// the next segment is full before.
-    fn seal(&mut self, first: Position) {
-        let mark = Mark { frames: self.testimony.frames, digest: self.testimony.digest };
-        let Some(full) = self.builder.replace(Builder::new(mark)) else { return };
+    fn seal(&mut self, segment: Segment) {
         self.await_sealing();
-        let (end, options) = (self.end, self.options.clone());
+        let Some(full) = self.reader.catalogue.read().last().map(Arc::clone) else { return };
+        let number = self.reader.segments.read().len().saturating_sub(2);
+        let place = Place {
+            disk: Arc::clone(&self.options.disk),
+            folder: self.options.folder.clone(),
+            segment,
+            number: u32::try_from(number).unwrap_or(u32::MAX),
+            writes: true,
+        };
         let sealing = std::thread::Builder::new().name("event-log-index".to_owned());
-        let sealing = sealing.spawn(move || {
-            let bytes = full.seal(first, end, mark);
-            segment_index::store(options.disk.as_ref(), &options.folder, first, &bytes);
-        });
         // Without a thread there is no index, and the next opening makes it.
-        self.sealing = sealing.ok();
+        self.sealing = sealing.spawn(move || SegmentIndex::write(place, &full)).ok();
     }
 
     fn await_sealing(&mut self) {
         if let Some(sealing) = self.sealing.take() {
-            let _ended = sealing.join().is_ok();
+            self.sealed.extend(sealing.join().ok().flatten());
+        }
+    }
+
+    /// Lets sealed segments be known by their indexes, once all of them was shown to readers.
+    fn settle_sealed(&mut self) {
+        if self.sealing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.await_sealing();
+        }
+        for index in self.sealed.drain(..) {
+            // What was known of it in memory is freed when nobody waits for the catalogue.
+            let _known = self.reader.catalogue.write().settle(index);
         }
     }
 
@@ -457,6 +463,9 @@ impl Writer {
             let _heard = reply.send(result).is_ok();
         }
         self.reader.forget();
+        if failed.is_none() {
+            self.settle_sealed();
+        }
         let now = self.options.clock.now();
         self.answered = now;
         COMMIT.record(now.since(begun).as_secs_f64());

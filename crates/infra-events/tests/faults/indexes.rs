@@ -104,28 +104,69 @@ async fn a_log_that_is_known_by_its_indexes_is_the_log_that_is_read_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_that_is_missing_or_damaged_is_made_again_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let events = written(folder.path(), 60).await;
+    let appends = varied(folder.path(), Seed::each(1).next().unwrap()).await;
     let right = indexes(folder.path());
+    let (log, _) = open(copy(folder.path()).path(), Mode::Strict).await.unwrap();
+    let said = told(&log, &appends).await;
     let name = right.keys().next().unwrap();
     let check = async |spoilt: &Path, what: &str| {
         let (log, report) = open(spoilt, Mode::Strict).await.unwrap();
-        assert_eq!(all(&log).await.unwrap(), events, "{what}");
-        assert_eq!((report.lost.as_ref(), indexed(&report)[0]), (None, false), "{what}");
+        assert_eq!(report.lost, None, "{what}");
+        let is_believed = indexed(&report)[0];
+        assert_eq!(told(&log, &appends).await, said, "{what}");
         log.close().await;
-        assert_eq!(indexes(spoilt), right, "{what}");
+        if !is_believed {
+            assert_eq!(indexes(spoilt)[name], right[name], "{what}");
+        }
+        is_believed
     };
     let gone = copy(folder.path());
     fs::remove_file(gone.path().join(name)).unwrap();
     let (reader, _) = open(gone.path(), Mode::ReadOnly).await.unwrap();
-    assert_eq!(all(&reader).await.unwrap(), events);
+    assert_eq!(all(&reader).await.unwrap(), said.0);
     assert!(!gone.path().join(name).exists(), "who only reads writes nothing");
-    check(gone.path(), "without it").await;
+    assert!(!check(gone.path(), "without it").await);
+    let mut n_believed = 0;
     for at in (0..right[name].len()).step_by(41) {
         let spoilt = copy(folder.path());
         damage(&spoilt.path().join(name), |bytes| bytes[at] ^= 1 << (at % 8));
-        check(spoilt.path(), &format!("byte {at}")).await;
+        n_believed += usize::from(check(spoilt.path(), &format!("byte {at}")).await);
+        let spoilt = copy(folder.path());
         damage(&spoilt.path().join(name), |bytes| bytes.truncate(at));
-        check(spoilt.path(), &format!("cut at {at}")).await;
+        assert!(!check(spoilt.path(), &format!("cut at {at}")).await);
+    }
+    assert!(0 < n_believed, "what is not read at the opening is found damaged by the reads");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_damaged_or_lost_under_an_open_log_is_made_again_by_who_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let appends = varied(folder.path(), Seed::each(1).next().unwrap()).await;
+    let right = indexes(folder.path());
+    let (log, _) = open(copy(folder.path()).path(), Mode::Strict).await.unwrap();
+    let said = told(&log, &appends).await;
+    for mode in [Mode::Strict, Mode::ReadOnly] {
+        let spoilt = copy(folder.path());
+        let (log, report) = open(spoilt.path(), mode).await.unwrap();
+        assert!(indexed(&report)[..right.len()].iter().all(|is_indexed| *is_indexed));
+        for (number, name) in right.keys().enumerate() {
+            let path = spoilt.path().join(name);
+            match number % 3 {
+                0 => fs::remove_file(path).unwrap(),
+                1 => damage(&path, |bytes| bytes.truncate(bytes.len() / 2)),
+                _ => damage(&path, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x55)),
+            }
+        }
+        let spoilt_before = indexes(spoilt.path());
+        assert_eq!(all(&log).await.unwrap(), said.0);
+        if mode == Mode::ReadOnly {
+            assert_eq!(indexes(spoilt.path()), spoilt_before, "who only reads writes nothing");
+            continue;
+        }
+        assert_eq!(told(&log, &appends).await, said);
+        log.close().await;
+        let healed = indexes(spoilt.path());
+        assert!(right.iter().all(|(name, bytes)| healed.get(name) == Some(bytes)));
     }
 }
 
