@@ -1,8 +1,17 @@
 //! A TCP proxy that spoils connections on purpose.
 
+mod talk;
 mod weather;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -13,7 +22,10 @@ use tokio::{
 };
 
 pub use self::weather::Weather;
-use self::weather::{Fate, Sky};
+use self::{
+    talk::Talk,
+    weather::{Fate, Sky},
+};
 
 /// How many bytes are passed on at a time, at most.
 const CHUNK: usize = 4 * 1024;
@@ -55,6 +67,7 @@ pub struct FaultProxy {
     addr: SocketAddr,
     faults: Arc<Mutex<Faults>>,
     sky: Arc<Sky>,
+    questions: Arc<AtomicU64>,
     cuts: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
@@ -87,8 +100,10 @@ impl FaultProxy {
         let addr = listener.local_addr()?;
         let (faults, sky) = (Arc::<Mutex<Faults>>::default(), Arc::new(Sky::new(seed)));
         let (cuts, cut) = watch::channel(0);
-        let accept = accept(listener, server, (Arc::clone(&faults), Arc::clone(&sky)), cut);
-        Ok(Self { addr, faults, sky, cuts, task: tokio::spawn(accept) })
+        let questions = Arc::<AtomicU64>::default();
+        let all = (Arc::clone(&faults), Arc::clone(&sky), Arc::clone(&questions));
+        let accept = accept(listener, server, all, cut);
+        Ok(Self { addr, faults, sky, questions, cuts, task: tokio::spawn(accept) })
     }
 
     /// Returns where clients connect.
@@ -111,6 +126,12 @@ impl FaultProxy {
         self.sky.struck()
     }
 
+    /// Returns how often clients asked something: what a client says between two answers is one question,
+    /// so this counts the round trips of all connections, those included that open them.
+    pub fn questions(&self) -> u64 {
+        self.questions.load(Relaxed)
+    }
+
     /// Cuts all connections that are open.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
@@ -127,18 +148,19 @@ impl Drop for FaultProxy {
 async fn accept(
     listener: TcpListener,
     server: SocketAddr,
-    (faults, sky): (Arc<Mutex<Faults>>, Arc<Sky>),
+    (faults, sky, questions): (Arc<Mutex<Faults>>, Arc<Sky>, Arc<AtomicU64>),
     cut: watch::Receiver<u64>,
 ) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let (faults, sky) = (*faults.lock(), Arc::clone(&sky));
+        let (faults, sky, questions) = (*faults.lock(), Arc::clone(&sky), Arc::clone(&questions));
         let mut cut = cut.clone();
         cut.mark_unchanged();
         connections.spawn(async move {
+            let talk = Talk::new(&questions);
             tokio::select! {
                 // How it ended is for the two ends to see.
-                _ended = serve(client, server, faults, &sky) => {}
+                _ended = serve((client, server), faults, &sky, &talk) => {}
                 _ = cut.changed() => {}
             }
         });
@@ -155,10 +177,10 @@ enum End {
 }
 
 async fn serve(
-    mut client: TcpStream,
-    server: SocketAddr,
+    (mut client, server): (TcpStream, SocketAddr),
     faults: Faults,
     sky: &Sky,
+    talk: &Talk<'_>,
 ) -> io::Result<()> {
     if faults.half_open {
         return std::future::pending().await;
@@ -175,8 +197,8 @@ async fn serve(
     let (from_server, to_server) = server.split();
     let upward = Faults { cut_after: faults.cut_up_after, swallow_after: None, ..faults };
     let end = tokio::select! {
-        ended = pass(&mut from_client, to_server, upward, sky) => ended?,
-        ended = pass(from_server, to_client, faults, sky) => ended?,
+        ended = pass((&mut from_client, to_server), upward, sky, || talk.asks()) => ended?,
+        ended = pass((from_server, to_client), faults, sky, || talk.answers()) => ended?,
     };
     match end {
         End::Closed => Ok(()),
@@ -189,12 +211,12 @@ async fn swallow(mut from: impl AsyncRead + Unpin) -> io::Result<()> {
     tokio::io::copy(&mut from, &mut tokio::io::sink()).await.map(|_| ())
 }
 
-/// Passes bytes on until the end or a cut.
+/// Passes bytes on until the end or a cut, and tells of each chunk that is heard.
 async fn pass(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+    (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     faults: Faults,
     sky: &Sky,
+    heard: impl Fn(),
 ) -> io::Result<End> {
     let mut chunk = vec![0; CHUNK];
     let mut passed = 0_u64;
@@ -203,6 +225,7 @@ async fn pass(
         if read == 0 {
             return Ok(End::Closed);
         }
+        heard();
         match sky.of_chunk() {
             Fate::Arrives => {}
             Fate::ArrivesAfter(stall) => tokio::time::sleep(stall).await,
