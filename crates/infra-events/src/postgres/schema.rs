@@ -1,9 +1,9 @@
 //! The tables and functions in the database, brought up to date when the store is opened.
 
-use infra_core::{Error, ErrorKind, Result};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use infra_core::{Error, ErrorKind, Result, version::Position};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, FromRow as _, PgConnection, Row as _};
 
-use super::failed;
+use super::{failed, lane::unsigned, watcher};
 
 const MIGRATE: &str = "migrate event store";
 
@@ -15,9 +15,49 @@ pub(super) fn named(sql: &str, schema: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("{schema}", schema))
 }
 
-/// Brings the schema up to date; of several processes one does it.
-pub(super) async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<()> {
-    apply(connection, schema).await.map_err(|cause| failed(MIGRATE, cause))?.map_or(Ok(()), Err)
+/// What a store is found with: the version of its schema, whether its positions are ahead of the server's
+/// transactions, and the stable head.
+type Found = (i32, bool, i64);
+
+const LOOK: &str = "select (select coalesce(max(version), 0) from {schema}.migrations),
+    (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
+        < greatest((select coalesce(max(position), 0) from {schema}.events), removed_to) >> 14
+        from {schema}.meta),
+    {schema}.stable_head()";
+
+/// Brings the schema up to date, and returns the stable head; of several processes one does it.
+///
+/// Whoever finds it up to date has asked one question: over a slow line each counts, and nearly every start
+/// finds it so.
+pub(super) async fn bring_up_to_date(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<Position> {
+    let fail = |cause| failed(MIGRATE, cause);
+    if let Some(head) = look(connection, schema).await.map_err(fail)? {
+        return Ok(head);
+    }
+    apply(connection, schema).await.map_err(fail)?.map_or(Ok(()), Err)?;
+    watcher::stable_head(connection, schema).await
+}
+
+/// Returns the stable head if there is nothing to do. What cannot be read is for whom has the lock to judge.
+async fn look(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Option<Position>> {
+    let row = match connection.fetch_one(sqlx::raw_sql(named(LOOK, schema))).await {
+        Ok(row) => row,
+        Err(sqlx::Error::Database(cause)) if is_about_names(cause.code().as_deref()) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let (version, is_behind, head) = Found::from_row(&row)?;
+    let is_today = usize::try_from(version) == Ok(MIGRATIONS.len()) && !is_behind;
+    Ok(is_today.then(|| Position::new(unsigned(Some(head)))))
+}
+
+/// Returns whether a statement failed because of something that is not there, or not for everybody.
+fn is_about_names(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.starts_with("42") || code.starts_with("3F"))
 }
 
 /// Returns what forbids the migration, if something does.

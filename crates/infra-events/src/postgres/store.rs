@@ -81,20 +81,25 @@ impl PostgresEventStore {
             .map_err(|cause: sqlx::Error| Error::invalid(OPEN, "database URL").because(cause))?;
         let connect = connect.application_name("infra-events");
         let fail = |cause| failed(OPEN, cause);
-        let mut first = PgConnection::connect_with(&connect).await.map_err(fail)?;
-        schema::migrate(&mut first, &options.schema).await?;
-        first.close().await.map_err(fail)?;
+        let looking = async {
+            let mut first = PgConnection::connect_with(&connect).await.map_err(fail)?;
+            let head = schema::bring_up_to_date(&mut first, &options.schema).await?;
+            first.close().await.map_err(fail)?;
+            Ok(head)
+        };
+        // Another connection is opened meanwhile, which the first reader finds ready.
         let pool = line::pool(options.readers, options.patience).connect_with(connect.clone());
-        let pool = pool.await.map_err(fail)?;
-        Self::start(options, connect, pool).await
+        let pool = async { pool.await.map_err(fail) };
+        let (head, pool) = tokio::try_join!(Box::pin(looking), Box::pin(pool))?;
+        Ok(Self::start(options, &connect, pool, head))
     }
 
-    async fn start(
+    fn start(
         options: PostgresOptions,
-        connect: PgConnectOptions,
+        connect: &PgConnectOptions,
         pool: PgPool,
-    ) -> Result<Self> {
-        let head = watcher::stable_head(&pool, &options.schema).await?;
+        head: Position,
+    ) -> Self {
         let (sender, head) = watch::channel(head);
         let signals = Arc::new(Signals::default());
         let (stop, stopped) = watch::channel(());
@@ -120,7 +125,7 @@ impl PostgresEventStore {
             tokio::spawn(lane::run(lane, Arc::clone(&receiver)));
         }
         let (jobs, stop) = (Mutex::new(Some(jobs)), Mutex::new(Some(stop)));
-        Ok(Self { options, pool, jobs, signals, head, stop })
+        Self { options, pool, jobs, signals, head, stop }
     }
 
     /// Ends subscriptions and takes no more appends; those that wait are still written.

@@ -13,7 +13,9 @@ use std::{
 };
 
 use infra_core::{Error, ErrorKind, Result, backoff::Backoff, version::Position};
-use sqlx::{Acquire as _, Connection as _, PgConnection, PgPool, Row as _, postgres::PgListener};
+use sqlx::{
+    Acquire as _, Connection as _, PgConnection, PgExecutor, PgPool, Row as _, postgres::PgListener,
+};
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -70,10 +72,10 @@ pub(super) struct Watcher {
 }
 
 /// Reads the stable head.
-pub(super) async fn stable_head(pool: &PgPool, schema: &str) -> Result<Position> {
+pub(super) async fn stable_head(by: impl PgExecutor<'_>, schema: &str) -> Result<Position> {
     let fail = |cause| failed("read stable head", cause);
     let sql = named("select {schema}.stable_head()", schema);
-    let row = sqlx::query(sql).fetch_one(pool).await.map_err(fail)?;
+    let row = sqlx::query(sql).fetch_one(by).await.map_err(fail)?;
     Ok(Position::new(unsigned(row.try_get(0).map_err(fail)?)))
 }
 

@@ -386,6 +386,27 @@ async fn a_batch_is_one_round_trip() {
     assert_eq!(lane.pieces.load(Ordering::SeqCst) - before, 50, "round trips of 50 batches");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_is_up_to_date_is_found_so_by_one_question() {
+    let url = shared(Kind::Postgres).unwrap();
+    let proxy = FaultProxy::start(url::address(&url)).await.unwrap();
+    let through = url.replace(&url::address(&url).to_string(), &proxy.addr().to_string());
+    let (_, options) = fresh(&through);
+    let store = PostgresEventStore::open(options.clone()).await.unwrap();
+    let last = append(&store, "a", created(&["p1"])).await;
+    store.wait_for(last, Duration::from_secs(20)).await.unwrap();
+    store.close().await;
+    // So slow that what the store's tasks ask, once it is open, is not counted with it.
+    proxy.set(Faults { delay: Duration::from_millis(20), ..Faults::default() });
+    let before = proxy.questions();
+    let store = PostgresEventStore::open(options).await.unwrap();
+    let asked = proxy.questions() - before;
+    // Two connections at the same time, the question, and the first words of the tasks.
+    assert!(asked <= 10, "{asked} questions, connections included");
+    assert_eq!(positions(&store).await, [last]);
+    store.close().await;
+}
+
 /// The little of URLs that is needed here.
 mod url {
     pub(super) fn address(url: &str) -> std::net::SocketAddr {
@@ -449,6 +470,7 @@ async fn positions_go_on_after_a_restore_into_a_younger_cluster() {
     database.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
     let newer = PostgresEventStore::open(options).await.unwrap_err();
     assert_eq!(*newer.kind(), ErrorKind::Unsupported, "{newer}");
+    assert!(newer.to_string().contains("version 99, known is 1"), "{newer}");
     let nowhere = PostgresOptions::new("postgres://127.0.0.1:1/none");
     let refused = PostgresEventStore::open(nowhere).await.unwrap_err();
     assert_eq!(*refused.kind(), ErrorKind::Unavailable, "{refused}");

@@ -67,14 +67,16 @@ impl Store {
     pub(super) async fn open(pool: PgPool, name: &QueueName, options: Options) -> Result<Self> {
         const OPEN: &str = "open queue";
         let store = Self { pool, queue: name.to_string(), options };
-        let mut step = store.begin(OPEN).await?;
-        // Two processes that create the same table at once would fail; the lock is any fixed number.
-        run(OPEN, &mut step, sqlx::query("SELECT pg_advisory_xact_lock(7203511)")).await?;
-        let schema = sqlx::raw_sql(include_str!("schema.sql"));
-        schema.execute(&mut *step).await.map_err(|cause| failed(OPEN, cause))?;
+        let fail = |cause| failed(OPEN, cause);
+        let mut connection = store.pool.acquire().await.map_err(fail)?;
+        // What is sent together is one transaction. Two processes that create the same table at once would
+        // fail; the lock is any fixed number.
+        let schema = concat!("SELECT pg_advisory_xact_lock(7203511);", include_str!("schema.sql"));
+        sqlx::raw_sql(schema).execute(&mut *connection).await.map_err(fail)?;
         let own = "INSERT INTO infra_messaging.queue (name) VALUES ($1) ON CONFLICT DO NOTHING";
-        run(OPEN, &mut step, sqlx::query(own).bind(&store.queue)).await?;
-        commit(OPEN, step).await?;
+        let own = sqlx::query(own).bind(&store.queue);
+        own.execute(&mut *connection).await.map_err(fail)?;
+        drop(connection);
         Ok(store)
     }
 

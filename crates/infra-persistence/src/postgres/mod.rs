@@ -9,5 +9,6 @@ mod line;
 mod options;
 #[cfg(test)]
 mod plans;
+mod schema;
 
 pub use self::{documents::PostgresDocuments, leases::PostgresLeases, options::PostgresOptions};

@@ -1,33 +1,15 @@
-//! How PostgreSQL is reached, and how its tables come to be.
+//! How PostgreSQL is reached.
 
-use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
-use infra_core::{Clock, Error, ErrorKind, Result, SystemClock};
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, PgPool, SqlStr,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
-    postgres::PgConnectOptions,
+use infra_core::{Clock, Error, Result, SystemClock};
+use sqlx::{PgPool, postgres::PgConnectOptions};
+
+use super::{
+    error::wrap,
+    line,
+    schema::{OPEN, bring_up_to_date, is_up_to_date},
 };
-
-use super::{error::wrap, line};
-
-const OPEN: &str = "open PostgreSQL";
-
-/// How long each half of an opening may take at least: it asks a dozen times, one after the other.
-const OPENING: Duration = Duration::from_secs(30);
-
-/// The steps from nothing to today's tables. A step that was ever released is never changed.
-static STEPS: [(&str, &str); 1] =
-    [("documents", include_str!("../../migrations/0001_documents.sql"))];
-
-/// sqlx's `migrate!` would do the same, and compile sqlx a second time for its macro.
-fn migrations() -> Migrator {
-    let step = |(version, (what, sql)): (i64, &(&'static str, &'static str))| {
-        let sql = SqlStr::from_static(sql);
-        Migration::new(version, Cow::Borrowed(*what), MigrationType::Simple, sql, false)
-    };
-    Migrator::with_migrations((1..).zip(&STEPS).map(step).collect())
-}
 
 /// How PostgreSQL is reached.
 #[derive(Debug, Clone)]
@@ -104,32 +86,13 @@ impl PostgresOptions {
         let options = PgConnectOptions::from_str(&self.url)
             .map_err(|cause| Error::invalid(OPEN, "the URL").because(cause))?
             .options([("search_path", self.schema.as_str())]);
-        let preparing = async {
-            let mut connection = PgConnection::connect_with(&options).await?;
-            let create = format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema);
-            // Two that create the same schema at once would fail.
-            let lock = "SELECT pg_advisory_lock(hashtextextended('infra_persistence', 0))";
-            sqlx::query(lock).execute(&mut connection).await?;
-            sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await?;
-            connection.close().await
-        };
-        let late = || Error::new(ErrorKind::Timeout, OPEN);
-        let patience = self.patience.max(OPENING);
-        let prepared = tokio::time::timeout(patience, preparing).await;
-        prepared.map_err(|_| late())?.map_err(|cause| wrap(OPEN, cause))?;
-        let pool = line::pool(self.connections, self.patience).connect_lazy_with(options);
-        let migrated = tokio::time::timeout(patience, migrations().run(&pool)).await;
-        migrated.map_err(|_| late())?.map_err(not_migrated)?;
+        let pool = line::pool(self.connections, self.patience).connect_with(options.clone());
+        let pool = async { pool.await.map_err(|cause| wrap(OPEN, cause)) };
+        let looking = is_up_to_date(&options, self.patience);
+        let (pool, is_up_to_date) = tokio::try_join!(Box::pin(pool), Box::pin(looking))?;
+        if !is_up_to_date {
+            Box::pin(bring_up_to_date(&pool, &self.schema, self.patience)).await?;
+        }
         Ok(pool)
     }
-}
-
-/// Tells a schema that a later version of this crate has made from an outage.
-fn not_migrated(cause: MigrateError) -> Error {
-    if let MigrateError::VersionMissing(found) = cause {
-        let known = STEPS.len();
-        let detail = format!("the schema has version {found}, known is {known}");
-        return Error::new(ErrorKind::Unsupported, OPEN).detail(detail);
-    }
-    Error::new(ErrorKind::Unavailable, OPEN).detail("migrate the schema").because(cause)
 }

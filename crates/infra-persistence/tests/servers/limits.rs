@@ -10,8 +10,11 @@ use infra_core::{
     store::{Batch, DocumentStore as _},
     version::Expected,
 };
-use infra_persistence::{PostgresDocuments, PostgresOptions};
-use infra_testkit::server::{Kind, shared};
+use infra_persistence::{PostgresDocuments, PostgresLeases, PostgresOptions};
+use infra_testkit::{
+    proxy::FaultProxy,
+    server::{Kind, shared},
+};
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions,
 };
@@ -149,4 +152,64 @@ async fn a_schema_that_a_later_version_has_made_is_refused_and_not_as_an_outage(
     let refused = PostgresDocuments::connect(&options).await.unwrap_err();
     assert_eq!(refused.kind(), &ErrorKind::Unsupported, "{refused}");
     assert!(!refused.is_transient() && refused.to_string().contains("version 99, known is 1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_are_up_to_date_are_found_so_by_one_question() {
+    let (url, _own) = database("lock_timeout = 0").await;
+    let (_, rest) = url.rsplit_once('@').unwrap();
+    let (server, _) = rest.split_once('/').unwrap();
+    let proxy = FaultProxy::start(server.parse().unwrap()).await.unwrap();
+    let options = PostgresOptions::new(url.replace(server, &proxy.addr().to_string()));
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let before = proxy.questions();
+        PostgresDocuments::connect(&options).await.unwrap().close().await;
+        asked.push(proxy.questions() - before);
+    }
+    let before = proxy.questions();
+    PostgresLeases::connect(&options.connections(1)).await.unwrap();
+    asked.push(proxy.questions() - before);
+    println!("questions of openings, connections included: {asked:?}");
+    // Two connections at the same time, the question, and a word at the end of each.
+    let is_little = |n: &u64| *n <= 10;
+    assert!(20 <= asked[0] && asked[1..].iter().all(is_little), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_start_at_once_on_an_empty_database_all_find_the_tables() {
+    let (url, _own) = database("lock_timeout = 0").await;
+    let options = PostgresOptions::new(url).connections(1);
+    let mut starts = JoinSet::new();
+    for _ in 0..6 {
+        let options = options.clone();
+        starts.spawn(async move { PostgresDocuments::connect(&options).await });
+    }
+    for store in starts.join_all().await {
+        store.unwrap().commit(batch(["a", "b"])).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_that_were_taken_by_half_or_otherwise_are_refused() {
+    let (url, mut own) = database("search_path = infra_persistence").await;
+    let options = PostgresOptions::new(url).connections(1);
+    PostgresDocuments::connect(&options).await.unwrap().close().await;
+    own.execute("SET search_path = infra_persistence").await.unwrap();
+    for (wrong, right, why) in [
+        ("success = false", "success = true", "partially applied"),
+        (
+            "checksum = checksum || '!'",
+            "checksum = substring(checksum FOR length(checksum) - 1)",
+            "has been modified",
+        ),
+    ] {
+        let set = |what| AssertSqlSafe(format!("UPDATE _sqlx_migrations SET {what}"));
+        own.execute(set(wrong)).await.unwrap();
+        let refused = PostgresDocuments::connect(&options).await.unwrap_err();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains(why), "{refused}: {cause}");
+        own.execute(set(right)).await.unwrap();
+        PostgresDocuments::connect(&options).await.unwrap().close().await;
+    }
 }
