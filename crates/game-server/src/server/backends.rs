@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use infra_core::{
     Clock, Result, archive::ArchiveStore, cache::Cache, event::EventStore, health::HealthCheck,
     pubsub::PubSub, store::DocumentStore,
@@ -120,36 +121,38 @@ impl Backends {
     async fn open_all(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self> {
         // It has nothing to close, so it comes before what has.
         let archive = archive(&settings.archive)?;
-        let documents = documents(&settings.documents, clock).await?;
-        let events = match events(settings, clock).await {
-            Ok(events) => events,
+        #[cfg(feature = "nats")]
+        let bus = bus(settings).boxed();
+        #[cfg(not(feature = "nats"))]
+        let bus = std::future::ready(Ok::<_, infra_core::Error>(None));
+        #[cfg(feature = "redis")]
+        let cache = cache(settings, clock).boxed();
+        #[cfg(not(feature = "redis"))]
+        let cache = std::future::ready(Ok::<_, infra_core::Error>(None));
+        // They may be far away, and none needs another one.
+        let documents = documents(&settings.documents, clock).boxed();
+        let events = events(settings, clock).boxed();
+        let (events, documents, bus, cache) = tokio::join!(events, documents, bus, cache);
+        let open = [closing(&events), closing(&documents)];
+        let all = documents.and_then(|documents| Ok((events?, documents, bus?, cache?)));
+        let (events, documents, bus, cache) = match all {
+            Ok(all) => all,
             Err(error) => {
-                // Whoever tries again finds the folder free.
-                if let Some(documents) = documents.closing {
-                    documents.close().await;
+                // Whoever tries again finds the folders free.
+                for store in open.into_iter().flatten() {
+                    store.close().await;
                 }
                 return Err(error);
             }
         };
         let mut backends = Self::new(events, documents);
         backends.keys = folder_of_keys(settings);
+        backends.cache = cache;
         if let Some(archive) = archive {
             backends.archive = Arc::new(archive);
         }
-        #[cfg(feature = "nats")]
-        if let Backend::Nats(url) = &settings.bus {
-            // Games start without it too, as they go on without it.
-            let bus = infra_messaging::NatsPubSub::connect_once_there(url.whole(), MAILBOX).await?;
-            tracing::info!(bus = %url, "bus opened");
-            backends.bus = Arc::new(bus);
-        }
-        #[cfg(feature = "redis")]
-        if let Backend::Redis(url) = &settings.cache {
-            let options = infra_cache::redis::RedisOptions::new(url.whole(), CACHE_PREFIX);
-            let cache = infra_cache::redis::RedisCache::connect(options, Arc::clone(clock));
-            let cache = Box::pin(cache).await?;
-            tracing::info!(cache = %url, "cache connected");
-            backends.cache = Some(Arc::new(cache));
+        if let Some(bus) = bus {
+            backends.bus = bus;
         }
         Ok(backends)
     }
@@ -243,6 +246,11 @@ impl Backends {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Returns what has to be closed of a store that was opened.
+fn closing<S: ?Sized>(opened: &Result<Opened<S>>) -> Option<Arc<dyn Closing>> {
+    opened.as_ref().ok()?.closing.clone()
 }
 
 /// Takes the right to serve the database that holds the rooms, since other processes can reach it.
@@ -351,6 +359,27 @@ async fn events(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Opened<dy
         #[cfg(feature = "redis")]
         Backend::Redis(_) => Err(misplaced("events in Redis")),
     }
+}
+
+/// Opens the bus, if it is not within this process.
+#[cfg(feature = "nats")]
+async fn bus(settings: &Settings) -> Result<Option<Arc<dyn PubSub>>> {
+    let Backend::Nats(url) = &settings.bus else { return Ok(None) };
+    // Games start without it too, as they go on without it.
+    let bus = infra_messaging::NatsPubSub::connect_once_there(url.whole(), MAILBOX).await?;
+    tracing::info!(bus = %url, "bus opened");
+    Ok(Some(Arc::new(bus)))
+}
+
+/// Opens the cache that servers share, if there is one.
+#[cfg(feature = "redis")]
+async fn cache(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Cache>>> {
+    let Backend::Redis(url) = &settings.cache else { return Ok(None) };
+    let options = infra_cache::redis::RedisOptions::new(url.whole(), CACHE_PREFIX);
+    let cache = infra_cache::redis::RedisCache::connect(options, Arc::clone(clock));
+    let cache = Box::pin(cache).await?;
+    tracing::info!(cache = %url, "cache connected");
+    Ok(Some(Arc::new(cache)))
 }
 
 /// Opens an event log and tells what was found.

@@ -41,16 +41,15 @@ impl Memory {
         Ok(Self { events, snapshots, people })
     }
 
-    /// Opens it for a server: who was being forgotten when the last process ended is forgotten first.
-    pub(super) async fn of_server(backends: &Backends, clock: &Arc<dyn Clock>) -> Result<Self> {
-        let memory = Self::open(backends, clock).await?;
-        let unfinished = memory.people.unfinished().await?;
-        let standings = memory.standings(backends, clock)?;
-        let forgetting = Forgetting::new(&memory, backends, &standings, None);
+    /// Forgets who was being forgotten when the last process ended.
+    pub(super) async fn finish(&self, backends: &Backends, clock: &Arc<dyn Clock>) -> Result<()> {
+        let unfinished = self.people.unfinished().await?;
+        let standings = self.standings(backends, clock)?;
+        let forgetting = Forgetting::new(self, backends, &standings, None);
         for player in unfinished {
             forgetting.forget(player).await?;
         }
-        Ok(memory)
+        Ok(())
     }
 
     pub(super) fn standings(

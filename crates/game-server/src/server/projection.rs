@@ -141,7 +141,7 @@ impl<P: Projection> Follower<P> {
     /// A checkpoint behind the log's end is of another log, or of this one before it lost its end:
     /// what comes to stand at those positions would never be read, so everything is read anew.
     async fn begin(&self) -> Result<Position> {
-        let (checkpoint, head) = (self.checkpoint().await?, self.events.stable_head().await?);
+        let (checkpoint, head) = tokio::try_join!(self.checkpoint(), self.events.stable_head())?;
         if checkpoint <= head {
             return Ok(checkpoint);
         }

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use infra_core::{
     Clock, SystemClock, health::HealthCheck, lifecycle::Shutdown, metric::Declaration,
 };
@@ -173,12 +174,10 @@ impl Server {
         let hub = Hub::new(hub_options(&settings), Arc::clone(&clock), edge.clone());
         let failed = |error| StartError::new("follow the games", error);
         let place = followers::place(&settings, &backends, &clock);
-        let archive_queue =
-            followers::archive(&backends, &memory, place.clone(), &core).await.map_err(failed)?;
         let lifetime = settings.tuning.token_lifetime;
-        let clean_up = followers::clean_up(&backends, &memory, place, lifetime, &core)
-            .await
-            .map_err(failed)?;
+        let archive = followers::archive(&backends, &memory, place.clone(), &core).boxed();
+        let clean_up = followers::clean_up(&backends, &memory, place, lifetime, &core).boxed();
+        let (archive_queue, clean_up) = tokio::try_join!(archive, clean_up).map_err(failed)?;
         let bounds = Bounds::new([archive_queue.tasks(), clean_up.tasks()], &settings);
         let tasks: [Arc<dyn HealthCheck>; 2] = [Arc::new(archive_queue), Arc::new(clean_up)];
         let monitor = watch(&settings, (&backends, &rooms), tasks, &clock, &core);
@@ -299,10 +298,15 @@ struct Rooms {
 
 /// Opens the keys of people's names and words, if this program may go on with the data at all.
 async fn memory(backends: &Backends, clock: &Arc<dyn Clock>) -> Result<Memory, StartError> {
-    let may_go_on = edition::check(backends.documents.as_ref()).await;
+    let failed = |error| StartError::new("open the keys of people", error);
+    // What is only read is read meanwhile; nothing is written before it is known that it may be.
+    let checking = edition::check(backends.documents.as_ref()).boxed();
+    let opening = Memory::open(backends, clock).boxed();
+    let (may_go_on, memory) = tokio::join!(checking, opening);
     may_go_on.map_err(|error| StartError::new("go on with the data", error))?;
-    let memory = Memory::of_server(backends, clock).await;
-    memory.map_err(|error| StartError::new("open the keys of people", error))
+    let memory = memory.map_err(failed)?;
+    memory.finish(backends, clock).await.map_err(failed)?;
+    Ok(memory)
 }
 
 /// Opens the rooms that were playing, and the lobby.
@@ -325,8 +329,9 @@ async fn open_rooms(
     let (stores, bus) = (Stores { events, snapshots }, Arc::clone(&backends.bus));
     let options = room_options(settings);
     let registry = Registry::new(options, stores, bus, telemetry.clone(), core.clone());
-    followers::go_on(&registry, backends, core).await.map_err(failed)?;
-    let limits = limits(settings, clock).await?;
+    let going_on =
+        async { followers::go_on(&registry, backends, core).await.map_err(failed) }.boxed();
+    let ((), limits) = tokio::try_join!(going_on, limits(settings, clock).boxed())?;
     let game = Game::new(Arc::clone(&registry), credentials, limits.clone(), Arc::clone(clock));
     let game = Arc::new(
         game.settings(settings.room).told(settings.tuning.heartbeat, settings.resume_events),
