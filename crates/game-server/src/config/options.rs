@@ -278,8 +278,8 @@ pub struct Options {
     /// How long one call of a store may take, in milliseconds [default: 2000].
     #[arg(long, env = "GAME_SERVER_STORE_PATIENCE", value_name = "MILLIS")]
     pub store_patience: Option<u32>,
-    /// The bytes of a file of the event log, which are reserved on the disk at once [default:
-    /// 67108864].
+    /// The bytes of a file of the event log, which are reserved on the disk at once; what the events
+    /// of the last one are is known in memory [default: 16777216].
     #[arg(long, env = "GAME_SERVER_EVENT_SEGMENT", value_name = "BYTES")]
     pub event_segment: Option<u32>,
     /// How many MiB of the disk must be free, or its health is degraded [default: 512].

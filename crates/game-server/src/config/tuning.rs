@@ -34,7 +34,7 @@ impl Tuning {
             at_least_one(option, count.unwrap_or(default))
         };
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
-        let event_segment = options.event_segment.unwrap_or(64 << 20);
+        let event_segment = options.event_segment.unwrap_or(16 << 20);
         if event_segment < SMALLEST_SEGMENT {
             let why = format!("it takes {SMALLEST_SEGMENT} or more");
             return Err(ConfigError::new("event-segment", why));
