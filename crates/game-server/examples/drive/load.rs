@@ -101,11 +101,12 @@ async fn run(step: Step) -> Result<Duration, Failure> {
         Ok::<_, Failure>(histogram)
     });
     let length = Duration::from_secs(step.seconds);
-    let memory_at = async |share: f64| {
-        tokio::time::sleep_until((begin + length.mul_f64(share)).into()).await;
-        server.memory().unwrap_or_default()
-    };
-    let memory = [memory_at(0.5).await, memory_at(1.0).await];
+    let mut samples = Vec::new();
+    for sample in 1..=SAMPLES {
+        tokio::time::sleep_until((begin + length * sample / SAMPLES).into()).await;
+        samples.push(server.memory().unwrap_or_default());
+    }
+    let memory = Memory::of(&samples);
     while let Some(done) = rooms.join_next().await {
         done??;
     }
@@ -124,14 +125,39 @@ async fn run(step: Step) -> Result<Duration, Failure> {
 #[derive(Debug, Clone, Copy)]
 struct Measured {
     sent: u64,
-    /// In bytes, half way and in the end.
-    memory: [u64; 2],
+    memory: Memory,
     busy: Duration,
+}
+
+/// How often memory is looked at in one step.
+const SAMPLES: u32 = 100;
+
+/// The server's resident memory in bytes. One look may meet a peak of some milliseconds, so each is
+/// the median of a fifth of all.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    half_way: u64,
+    in_the_end: u64,
+}
+
+impl Memory {
+    fn of(samples: &[u64]) -> Self {
+        let median = |share: std::ops::Range<usize>| {
+            let mut part = samples.get(share).unwrap_or_default().to_vec();
+            part.sort_unstable();
+            part.get(part.len() / 2).copied().unwrap_or_default()
+        };
+        let fifth = samples.len() / 5;
+        Self {
+            half_way: median(2 * fifth..3 * fifth),
+            in_the_end: median(samples.len() - fifth..samples.len()),
+        }
+    }
 }
 
 impl Measured {
     fn print(self, step: Step, histogram: &Histogram<u64>) -> Result<(), Failure> {
-        let Self { sent, memory: [half, end], busy } = self;
+        let Self { sent, memory: Memory { half_way, in_the_end }, busy } = self;
         let wanted = sent * 4;
         let milliseconds = |quantile| {
             let micros = histogram.value_at_quantile(quantile);
@@ -151,8 +177,8 @@ impl Measured {
             milliseconds(0.95),
             milliseconds(0.99),
             milliseconds(1.0),
-            half / 1024 / 1024,
-            end / 1024 / 1024,
+            half_way / 1024 / 1024,
+            in_the_end / 1024 / 1024,
             busy.as_secs_f64() * 1_000_000.0 / f64::from(u32::try_from(sent.max(1))?),
         );
         Ok(())
